@@ -139,7 +139,7 @@ _IMAGENET = {  # name: block, layers, residual (He et al. 2015, table 1)
     "plain34": (BasicBlock, (3, 4, 6, 3), False),
 }
 _CIFAR = {"resnet": (BasicBlock, True), "plain": (BasicBlock, False), "preact": (PreActivationBlock, True)}
-_TAKEN = {int(name[6:]) for name in _IMAGENET if name[6:].isdigit()}  # depths whose name is an ImageNet net's
+_TAKEN = (50, 152)  # depths 6n+2 whose name is an ImageNet net's
 _DEPTHS = [depth for depth in range(8, 111, 6) if depth not in _TAKEN]
 
 
