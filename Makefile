@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready-for-the-book
 PORT ?= 8000
 
-.PHONY: help book test env lint format serve fork clean
+.PHONY: help book test env lint format serve fork picture clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ serve: book ## show the book at http://localhost:8000 (PORT=… for another)
 
 fork: $(READY) ## URL=https://github.com/you/repository: put your address in the place of the old one, everywhere
 	$(BIN)/python book/fork.py "$(URL)"
+
+picture: book ## renew the README's picture from chapter 9
+	$(BIN)/python book/picture.py
 
 clean: ## remove what was built and executed; the environment stays
 	rm -rf _build _executed

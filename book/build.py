@@ -157,7 +157,8 @@ def build_site() -> bool:
     shutil.copytree(ROOT / "book", EXECUTED / "book", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "_toc.yml", EXECUTED)
     (EXECUTED / "_config.yml").write_text(config)
-    command = [sys.executable, "-m", "jupyter_book", "build", "-q", "-W", "-n", "--keep-going", str(EXECUTED)]
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [str(jupyter_book), "build", "-q", "-W", "-n", "--keep-going", str(EXECUTED)]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         return False
     shutil.rmtree(HTML, ignore_errors=True)

@@ -24,10 +24,11 @@ def main(new: str) -> int:
         return 2
     old = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    present = re.compile(re.escape(old.encode()) + rb"(?![\w-])")  # not the beginning of a longer name
     for path in (ROOT / name for name in listed.split("\0") if name):
         content = path.read_bytes()
-        if re.search(re.escape(old.encode()) + rb"(?![\w-])", content):
-            path.write_bytes(content.replace(old.encode(), new.encode()))
+        if present.search(content):
+            path.write_bytes(present.sub(new.encode(), content))
             print(f"rewrote {path.relative_to(ROOT)}")
     return 0
 

@@ -5,6 +5,7 @@ The images end in one file of uint8 tensors, which later loads are mapped from. 
 """
 
 import hashlib
+import http.client
 import os
 import pickle
 import tarfile
@@ -60,7 +61,10 @@ def tensors(folder: Path | None = None, mirrors: Iterable[str] = MIRRORS) -> dic
     home = root / "cifar10"
     decoded = home / "cifar10-uint8.pt"
     if decoded.exists():
-        return torch.load(decoded, mmap=True, weights_only=True)
+        try:
+            return torch.load(decoded, mmap=True, weights_only=True)
+        except Exception as error:  # damage shows as errors of many types
+            raise ValueError(f"{decoded} is damaged; remove it to decode the images again") from error
     if (home / "train").is_dir():
         sets = {split: _from_folder(home / split) for split in _PER_CLASS}
     else:
@@ -75,7 +79,7 @@ def tensors(folder: Path | None = None, mirrors: Iterable[str] = MIRRORS) -> dic
     try:
         with atomic(decoded) as temporary:
             torch.save(result, temporary)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         warnings.warn(
             f"could not keep the decoded images in {decoded} ({error}); this load works, the next decodes again. "
             "Set RESNET_UTILS_DATA to a folder that can be written.",
@@ -88,13 +92,16 @@ def download(path: Path, mirrors: Iterable[str] = MIRRORS) -> None:
     """Fetch the archive to `path` from the first mirror that delivers it whole, going on where a try broke off."""
     tried = []
     part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for url in mirrors:
+    waiting = list(mirrors)
+    while waiting:
+        url, resumed = waiting.pop(0), part.exists()
         try:
             _fetch(url, part)
             _check_archive(part)
-        except (OSError, ValueError) as error:  # urllib's errors are OSErrors
+        except (OSError, ValueError, http.client.HTTPException) as error:  # urllib's own errors are OSErrors
             tried.append(f"  {url}: {error}")
+            if resumed and not part.exists():  # an earlier try's bytes may be the wrong ones: again from the first
+                waiting.insert(0, url)
         else:
             os.replace(part, path)
             return
@@ -107,6 +114,7 @@ def download(path: Path, mirrors: Iterable[str] = MIRRORS) -> None:
 
 def _fetch(url: str, part: Path) -> None:
     """Download `url` to `part`, appending to what an earlier try left there."""
+    part.parent.mkdir(parents=True, exist_ok=True)
     have = part.stat().st_size if part.exists() else 0
     if have >= ARCHIVE_BYTES:
         return
@@ -114,6 +122,9 @@ def _fetch(url: str, part: Path) -> None:
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
         resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         have = have if resumed else 0
+        announced = have + int(response.headers.get("Content-Length", ARCHIVE_BYTES - have))
+        if announced != ARCHIVE_BYTES:
+            raise ValueError(f"offers {announced:,} bytes, expected {ARCHIVE_BYTES:,}")
         bar = tqdm(total=ARCHIVE_BYTES, initial=have, unit="B", unit_scale=True, desc="CIFAR-10", mininterval=1)
         with open(part, "ab" if resumed else "wb") as file, bar:
             while have < ARCHIVE_BYTES and (chunk := response.read(1 << 20)):
@@ -132,7 +143,7 @@ def _check_archive(path: Path) -> None:
     if (size, md5) != (ARCHIVE_BYTES, ARCHIVE_MD5):
         path.unlink()
         raise ValueError(
-            f"got {size:,} bytes with md5 {md5}, expected {ARCHIVE_BYTES:,} with md5 {ARCHIVE_MD5}; removed"
+            f"{path} had {size:,} bytes with md5 {md5}, expected {ARCHIVE_BYTES:,} with md5 {ARCHIVE_MD5}; removed"
         )
 
 
@@ -167,8 +178,12 @@ def _from_folder(folder: Path) -> Named:
     """Images of `folder`/<class>/*.png."""
     paths = [(label, path) for label, name in enumerate(CLASSES) for path in (folder / name).glob("*.png")]
     for label, path in tqdm(paths, desc=f"CIFAR-10, decoding {folder.name}", mininterval=1):
-        with Image.open(path) as image:
-            yield label, path.name, np.asarray(image.convert("RGB"))
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert("RGB"))
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read as an image ({error})") from error
+        yield label, path.name, pixels
 
 
 def _canonical(split: str, named: Named, home: Path) -> tuple[Tensor, Tensor]:

@@ -56,6 +56,8 @@ def parameters_by_kind(model: nn.Module) -> pd.Series:
     counts = dict.fromkeys(("convolution", "batch normalisation", "linear", "bias"), 0)
     for module in model.modules():
         for name, p in module.named_parameters(recurse=False):
+            if not p.requires_grad:
+                continue
             if isinstance(module, nn.BatchNorm2d):
                 kind = "batch normalisation"
             elif name == "bias":
@@ -178,6 +180,7 @@ def measured_receptive_field(model: nn.Module, input_shape: tuple[int, ...]) -> 
             twin.set_submodule(name, nn.Identity())
         elif isinstance(module, nn.Conv2d):
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
+            module.bias = None  # a negative one could switch a ReLU off
     x = torch.ones(1, *input_shape, dtype=torch.float64, requires_grad=True)
     output = twin(x)
     if output.ndim != 4:

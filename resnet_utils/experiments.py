@@ -81,7 +81,7 @@ _ALL = {
         data="digits",
         models=("resnet18-cifar",),
         seeds=(0, 1, 2),
-        recipe=FAST.with_(epochs=6, learning_rate=0.05),
+        recipe=FAST.with_(epochs=6, learning_rate=0.02),
         minutes="under a minute on two CPU cores",
     ),
     ("resnet18", "full"): Settings(
@@ -142,7 +142,7 @@ def settings(name: str, scale: str) -> Settings:
     epochs = os.environ.get("RESNET_EPOCHS")
     if epochs is None:
         return chosen
-    if not epochs.isdigit() or int(epochs) < 1:
+    if not epochs.isdecimal() or int(epochs) < 1:
         raise ValueError(f"RESNET_EPOCHS must be a whole number of at least 1, not {epochs!r}")
     return chosen.with_(recipe=chosen.recipe.with_(epochs=int(epochs)))
 

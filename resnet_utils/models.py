@@ -168,7 +168,7 @@ def build(name: str, num_classes: int | None = None, in_channels: int = 3, *, sh
     Raises:
         ValueError: for an unknown name or depth, with the valid choices.
     """
-    options = {"in_channels": in_channels, "shortcut": shortcut or "B"}
+    options = {"in_channels": in_channels, "shortcut": "B" if shortcut is None else shortcut}
     if name in _IMAGENET:
         block, layers, residual = _IMAGENET[name]
         return ResNet(
@@ -188,6 +188,6 @@ def build(name: str, num_classes: int | None = None, in_channels: int = 3, *, sh
             "'plain' or 'preact' and a depth 6n+2: 'resnet8', 'resnet14', 'resnet20', … (50 and 152 are ImageNet's)"
         )
     block, residual = _CIFAR[family]
-    options["shortcut"] = shortcut or "A"
+    options["shortcut"] = "A" if shortcut is None else shortcut
     layers = [(depth - 2) // 6] * 3
     return ResNet(block, layers, widths=(16, 32, 64), stem="cifar", residual=residual, **options)

@@ -68,11 +68,9 @@ def learning_curves(history: pd.DataFrame, y: str = "train_error", *, ax: Axes |
         errorbar=("pi", 100),
         ax=ax,
     )
-    where, what = y.split("_")
-    ax.set(
-        xlabel="epoch", ylabel=f"{'training' if where == 'train' else where} {what}{' (%)' if what == 'error' else ''}"
-    )
-    if what == "error":
+    ax.set(xlabel="epoch", ylabel=_LABELS[y])
+    ax.yaxis.label.set_visible(True)  # seaborn hides it on the second of two shared axes
+    if y.endswith("error"):
         ax.set_ylim(bottom=0)
     return ax
 
@@ -85,8 +83,8 @@ def error_by_depth(final: pd.DataFrame, y: str = "test_error", *, ax: Axes | Non
         y: the column to draw.
     """
     ax = ax or plt.gca()
-    for kind, colour in COLOURS.items():
-        part = final[final["kind"] == kind]
+    for kind in [kind for kind in COLOURS if kind in set(final["kind"])]:
+        part, colour = final[final["kind"] == kind], COLOURS[kind]
         medians = part.groupby("depth")[y].median()
         ax.plot(medians.index, medians, color=colour, label=kind)
         ax.scatter(part["depth"], part[y], color=colour, s=22, alpha=0.7, linewidths=0)
@@ -143,7 +141,7 @@ def image_grid(images: Tensor, titles: Sequence[str], *, columns: int = 8, size:
     for ax in axes.flat:
         ax.axis("off")
     for ax, image, title in zip(axes.flat, images, titles, strict=False):
-        ax.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
+        ax.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(title, fontsize=8)
     return axes
 

@@ -22,7 +22,7 @@ def gradient_norms(model: nn.Module, x: Tensor, y: Tensor) -> pd.DataFrame:
 
     The hooks sit on tensors: hooks on modules break where a ReLU works in place (pytorch issue 61519).
     """
-    twin = copy.deepcopy(model).train()
+    twin = copy.deepcopy(model).train().requires_grad_()  # frozen layers have gradients to measure too
     names, outputs, gradients = [], {}, {}
 
     def note(name: str):

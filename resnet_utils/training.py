@@ -1,7 +1,6 @@
 """Recipes, the training loop, checkpoints and evaluation."""
 
 import math
-import pickle
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -41,6 +40,8 @@ class Recipe:
             raise ValueError(f"unknown schedule {self.schedule!r}; choose 'step' or 'one-cycle'")
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
             raise ValueError(f"epochs and batch_size must be at least 1 and learning_rate above 0, got {self}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is a share of the steps, at least 0 and below 1, not {self.warmup}")
 
     def with_(self, **changes: object) -> "Recipe":
         """The same recipe with these fields changed."""
@@ -109,7 +110,7 @@ def fit(
         augmented batches, error in %), test_loss, test_error (%; NaN without `test`) and seconds (of that epoch).
 
     Raises:
-        FloatingPointError: if the loss is no longer a number, with what to try.
+        FloatingPointError: if the loss or a weight is no longer a finite number, with what to try.
         ValueError: if the checkpoint is damaged or belongs to another run.
     """
     device = best_device() if device is None else torch.device(device)
@@ -128,7 +129,7 @@ def fit(
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(recipe, step, steps))
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     state = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-    run = {"recipe": asdict(recipe), "seed": seed, "images": len(train), "data": train.name}
+    run = asdict(recipe) | {"seed": seed, "data": train.sha256(), "model": repr(model)}
     checkpoint = None if checkpoint is None else Path(checkpoint)
     history = _restore(checkpoint, state, run) if checkpoint and checkpoint.exists() else []
 
@@ -152,9 +153,9 @@ def fit(
                 if after_step:
                     after_step(scheduler.last_epoch)
             train_loss, train_wrong = (sums / len(train)).tolist()
-            if not math.isfinite(train_loss):
+            if not math.isfinite(train_loss) or not all(p.isfinite().all() for p in model.parameters()):
                 raise FloatingPointError(
-                    f"the training loss is {train_loss} in epoch {epoch + 1}. Try a lower learning rate (now "
+                    f"training diverged in epoch {epoch + 1}, at a loss of {train_loss}. Try a lower learning rate (now "
                     f"{recipe.learning_rate}), a longer warm-up, or precision=torch.float32 (now {precision})."
                 )
             test_loss, test_error = (math.nan, math.nan) if test is None else evaluate(model, test, precision=precision)
@@ -240,15 +241,14 @@ def _restore(path: Path, state: dict, run: dict) -> list[dict]:
     """Load a checkpoint into `state`; return its history. ValueError if it is damaged or another run's."""
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
-        raise ValueError(f"the checkpoint {path} is damaged ({error}); remove it to start again") from error
-    other = [f"{key} {saved['run'].get(key)} instead of {run[key]}" for key in run if saved["run"].get(key) != run[key]]
-    same_shapes = {k: v.shape for k, v in saved["model"].items()} == {
-        k: v.shape for k, v in state["model"].state_dict().items()
-    }
-    if other or not same_shapes:
-        what = "; ".join(other) or "a model of other shapes"
-        raise ValueError(f"the checkpoint {path} belongs to another run: {what}. Remove it or choose another file.")
+        other = [key for key in run if saved["run"].get(key) != run[key]]
+    except Exception as error:  # damage shows as errors of many types
+        raise ValueError(f"the checkpoint {path} is damaged or of another kind; remove it to start again") from error
+    if other:
+        raise ValueError(
+            f"the checkpoint {path} belongs to another run: it differs in {', '.join(other)}. "
+            "Remove it or choose another file."
+        )
     for name, part in state.items():
         part.load_state_dict(saved[name])
     torch.set_rng_state(saved["rng"]["cpu"])

@@ -1,0 +1,156 @@
+"""Every page of the built book: there, whole, self-contained, its links and pictures in place."""
+
+import json
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parents[2]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+NOTEBOOKS = [page for page in PAGES if page.startswith("notebooks/")]
+
+
+@pytest.fixture(scope="session")
+def soups(site: Path) -> dict[str, BeautifulSoup]:
+    return {page: BeautifulSoup((site / f"{page}.html").read_text(), "html.parser") for page in PAGES}
+
+
+@pytest.fixture(params=PAGES)
+def page(request, soups) -> tuple[str, BeautifulSoup]:
+    return request.param, soups[request.param]
+
+
+@pytest.fixture(params=NOTEBOOKS)
+def chapter(request, soups) -> tuple[str, BeautifulSoup]:
+    return request.param, soups[request.param]
+
+
+def test_every_page_of_the_contents_is_there_and_no_other(site) -> None:
+    built = {str(p.relative_to(site).with_suffix("")) for p in site.rglob("*.html") if "_static" not in p.parts}
+    assert built == {*PAGES, "index", "search", "genindex"}
+
+
+def test_the_entrance_leads_to_the_introduction(site) -> None:
+    assert f"{TOC['root']}.html" in (site / "index.html").read_text()
+
+
+def test_a_page_asks_no_other_host_for_anything_on_load(page) -> None:
+    _, soup = page
+    loaded = [tag.get("src") for tag in soup.find_all(["script", "img", "iframe", "source", "video", "audio"])]
+    loaded += [
+        tag.get("href")
+        for tag in soup.find_all("link")
+        if set(tag.get("rel", [])) & {"stylesheet", "icon", "preload", "modulepreload"}
+    ]
+    assert [url for url in loaded if url and urlsplit(url).netloc] == []
+    inline = "\n".join(tag.string or "" for tag in soup.find_all("script") if not tag.get("src"))
+    assert not re.search(r"""(fetch|import|src\s*=)\s*\(?["']https?:""", inline)
+
+
+def test_style_sheets_ask_no_other_host_and_only_for_files_that_exist(site) -> None:
+    for sheet in site.rglob("*.css"):
+        for url in re.findall(r"""(?:url\(|@import\s+)["']?([^"')\s]+)""", sheet.read_text()):
+            if not url.startswith(("data:", "#")):
+                assert not urlsplit(url).netloc, f"{sheet.name}: {url}"
+                if "katex" in sheet.name:
+                    assert (sheet.parent / urlsplit(url).path).is_file(), f"{sheet.name}: {url}"
+
+
+def test_every_link_inside_the_book_leads_to_a_place_that_exists(site, soups) -> None:
+    broken = []
+    for name, soup in soups.items():
+        here = site / f"{name}.html"
+        for tag in soup.select("article a[href], nav a[href], article img[src], link[href], script[src]"):
+            url = urlsplit(tag.get("href") or tag.get("src"))
+            if url.scheme or url.netloc:
+                continue
+            target = here if not url.path else Path(os.path.normpath(here.parent / unquote(url.path)))
+            if not target.is_file():
+                broken.append(f"{name}: {url.geturl()}")
+            elif url.fragment and target.suffix == ".html":
+                other = soups.get(str(target.relative_to(site).with_suffix("")))
+                if other and not other.find(id=unquote(url.fragment)):
+                    broken.append(f"{name}: {url.geturl()}")
+    assert broken == []
+
+
+def test_every_picture_in_the_text_has_alternative_text(page) -> None:
+    name, soup = page
+    for image in soup.select("article img"):
+        assert len(image.get("alt", "")) > 20, f"{name}: {image.get('src')}"
+
+
+def test_the_callouts_and_captions_of_a_chapter_became_admonitions_and_captions(chapter) -> None:
+    name, soup = chapter
+    number = int(Path(name).name.split("_")[0])
+    for kind in ("objectives", "prerequisites", "time", "exercise"):
+        assert soup.select(f"article div.admonition.{kind}"), f"{name} shows no {kind}"
+    captions = soup.select("article p.figure-caption")
+    assert [p["id"] for p in captions] == [f"figure-{number}-{k}" for k in range(1, len(captions) + 1)]
+    assert len(captions) == len(soup.select("article .cell_output img")) > 0
+    assert not [quote for quote in soup.select("article blockquote") if quote.find("strong")]
+
+
+def test_every_cell_of_a_chapter_was_executed_without_an_error(chapter) -> None:
+    name, soup = chapter
+    executed = json.loads((ROOT / "_executed" / f"{name}.ipynb").read_text())
+    cells = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [o for o in outputs if o["output_type"] == "error"]
+    assert not [o for o in outputs if o.get("name") == "stderr"], "a reader would see warnings"
+    assert not soup.select("article .stderr, article .traceback")
+
+
+def test_solutions_are_folded_and_the_installation_is_hidden(chapter) -> None:
+    _, soup = chapter
+    solutions = soup.select("article .cell.tag_solution")
+    assert solutions
+    assert all(
+        cell.find_parent("details") or cell.select("details") or "tag_hide-cell" in cell["class"] for cell in solutions
+    )
+    assert "google.colab" not in soup.get_text()
+
+
+def test_the_colab_button_opens_a_file_that_exists(chapter) -> None:
+    name, soup = chapter
+    address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    repository = os.environ.get("GITHUB_REPOSITORY") or address.removeprefix("https://github.com/")
+    links = [a["href"] for a in soup.find_all("a", href=True) if a["href"].startswith("https://colab.")]
+    assert links
+    assert set(links) == {f"https://colab.research.google.com/github/{repository}/blob/main/{name}.ipynb"}
+    assert (ROOT / f"{name}.ipynb").is_file()
+
+
+def test_formulas_are_left_to_katex_and_katex_is_there(site, soups) -> None:
+    formulas = soups["notebooks/03_residual_blocks"].select("article .math")
+    assert len(formulas) > 5
+    for file in ("katex.min.js", "auto-render.min.js", "katex/katex.min.css"):
+        assert list((site / "_static").rglob(Path(file).name)), file
+
+
+def test_every_entry_of_the_bibliography_is_shown_once_with_a_link(soups) -> None:
+    entries = re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE)
+    shown = soups["book/bibliography"].select("article div.citation")
+    assert len(shown) == len(entries) == len(set(entries))
+    assert all(entry.find("a", href=re.compile("^https?://")) for entry in shown)
+
+
+def test_the_scripts_that_the_book_does_not_use_are_gone(page) -> None:
+    _, soup = page
+    text = " ".join(f"{tag.get('src') or ''} {tag.string or ''}" for tag in soup.find_all("script"))
+    assert "thebe" not in text.lower()
+
+
+def test_notebooks_were_executed_in_the_time_that_was_wanted_give_or_take_a_busy_machine(site) -> None:
+    manifest = json.loads((ROOT / "_executed" / "manifest.json").read_text())
+    assert {f"notebooks/{Path(name).stem}" for name in manifest} == set(NOTEBOOKS)
+    for name, entry in manifest.items():
+        wanted = 150 if name.startswith("09") else 60
+        assert entry["scale"] != "quick" or entry["seconds"] < 3 * wanted, f"{name} took {entry['seconds']} s"
