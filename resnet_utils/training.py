@@ -119,27 +119,22 @@ def fit(
     channels_last = device.type != "mps"  # wrong BatchNorm gradients there: pytorch issue 175189
     model.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     batches = Batches(train, recipe.batch_size, train=True, seed=seed, device=device, channels_last=channels_last)
-    optimizer = torch.optim.SGD(
-        _parameter_groups(model, recipe),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-    )
-    steps = recipe.epochs * len(batches)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(recipe, step, steps))
+    optimizer = torch.optim.SGD(_parameter_groups(model, recipe), momentum=recipe.momentum, nesterov=recipe.nesterov)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    state = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
+    state = {"model": model, "optimizer": optimizer, "scaler": scaler}
     run = asdict(recipe) | {"seed": seed, "data": train.sha256(), "model": repr(model)}
     checkpoint = None if checkpoint is None else Path(checkpoint)
     history = _restore(checkpoint, state, run) if checkpoint and checkpoint.exists() else []
 
-    bar = tqdm(total=steps, initial=len(history) * len(batches), disable=not progress, mininterval=1, unit="step")
-    with bar:
+    step, steps = len(history) * len(batches), recipe.epochs * len(batches)
+    with tqdm(total=steps, initial=step, disable=not progress, mininterval=1, unit="step") as bar:
         for epoch in range(len(history), recipe.epochs):
             start = perf_counter()
             model.train()
             sums = torch.zeros(2, device=device)  # summed loss and errors, kept on the device: no waiting for it
             for x, y in batches.epoch(epoch):
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.learning_rate * rate(recipe, step, steps)
                 with autocast(device, precision):
                     logits = model(x)
                 loss = F.cross_entropy(logits.float(), y)
@@ -147,22 +142,22 @@ def fit(
                 scaler.scale(loss).backward()
                 scaler.step(optimizer)
                 scaler.update()
-                scheduler.step()
+                step += 1
                 sums += torch.stack([loss.detach() * len(y), (logits.argmax(1) != y).sum()])
                 bar.update()
                 if after_step:
-                    after_step(scheduler.last_epoch)
+                    after_step(step)
             train_loss, train_wrong = (sums / len(train)).tolist()
             if not math.isfinite(train_loss) or not all(p.isfinite().all() for p in model.parameters()):
                 raise FloatingPointError(
-                    f"training diverged in epoch {epoch + 1}, at a loss of {train_loss}. Try a lower learning rate (now "
-                    f"{recipe.learning_rate}), a longer warm-up, or precision=torch.float32 (now {precision})."
+                    f"training diverged in epoch {epoch + 1}, at a loss of {train_loss}. Try a lower learning rate "
+                    f"(now {recipe.learning_rate}), a longer warm-up, or precision=torch.float32 (now {precision})."
                 )
             test_loss, test_error = (math.nan, math.nan) if test is None else evaluate(model, test, precision=precision)
             history.append(
                 {
                     "epoch": epoch + 1,
-                    "learning_rate": scheduler.get_last_lr()[0],
+                    "learning_rate": recipe.learning_rate * rate(recipe, step, steps),
                     "train_loss": train_loss,
                     "train_error": 100 * train_wrong,
                     "test_loss": test_loss,
@@ -230,7 +225,7 @@ def _parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
 
 
 def _save(path: Path, state: dict, run: dict, history: list[dict]) -> None:
-    """Write a checkpoint, whole or not at all. Order and augmentation follow from seed and epoch, so need no state."""
+    """Write a checkpoint, whole or not at all. Order, augmentation and rate follow from seed and epoch."""
     content = {name: part.state_dict() for name, part in state.items()}
     rng = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
     with atomic(path) as temporary:

@@ -66,8 +66,12 @@ def test_the_bytes_reach_the_disk_before_the_rename(tmp_path, monkeypatch):
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda number: (calls.append("fsync"), fsync(number)))
     monkeypatch.setattr(os, "replace", lambda old, new: (calls.append("replace"), replace(old, new)))
-    with atomic(tmp_path / "file") as temporary:
-        temporary.write_bytes(b"new")
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with open(path, "rb") as reader:  # began before the write: it goes on with the old file
+        with atomic(path) as temporary:
+            temporary.write_bytes(b"new")
+        assert reader.read() == b"old"
     assert calls == ["fsync", "replace"]
 
 

@@ -1,0 +1,181 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from pandas.testing import assert_frame_equal
+from torch import Tensor, nn
+
+from resnet_utils import models
+from resnet_utils.probes import gradient_norms
+
+LABELS = torch.tensor([0, 2, 1, 2])
+
+
+def images(channels: int = 3, size: int = 8) -> Tensor:
+    return torch.randn(4, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def small_net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3)).double()
+
+
+def slope_norm(loss, start: Tensor) -> float:
+    """L2 norm of the gradient of `loss` at `start`, by central differences, one number at a time."""
+    slopes = []
+    for i in range(start.numel()):
+        step = torch.zeros_like(start)
+        step.view(-1)[i] = 1e-5
+        slopes.append((loss(start + step) - loss(start - step)) / 2e-5)
+    return torch.stack(slopes).norm().item()
+
+
+def test_norms_equal_finite_differences_of_the_loss(small_net):
+    x = images(channels=1, size=4).double()
+    conv, tanh, flatten, linear = small_net
+    with torch.no_grad():
+        maps = F.conv2d(x, conv.weight, conv.bias)
+        logits = linear(flatten(tanh(maps)))
+
+        def loss_of_maps(maps: Tensor) -> Tensor:
+            return F.cross_entropy(linear(flatten(tanh(maps))), LABELS)
+
+        conv_weight = slope_norm(lambda w: loss_of_maps(F.conv2d(x, w, conv.bias)), conv.weight)
+        conv_output = slope_norm(loss_of_maps, maps)
+        features = flatten(tanh(maps))
+        linear_weight = slope_norm(lambda w: F.cross_entropy(F.linear(features, w, linear.bias), LABELS), linear.weight)
+        linear_output = slope_norm(lambda z: F.cross_entropy(z, LABELS), logits)
+
+    table = gradient_norms(small_net, x, LABELS)
+
+    assert table["weight"].to_list() == pytest.approx([conv_weight, linear_weight], rel=1e-5)
+    assert table["output"].to_list() == pytest.approx([conv_output, linear_output], rel=1e-5)
+    sizes = [maps.pow(2).mean().sqrt().item(), logits.pow(2).mean().sqrt().item()]
+    assert table["size"].to_list() == pytest.approx(sizes)
+
+
+def test_norms_inside_a_residual_network_equal_autograds():
+    torch.manual_seed(0)
+    model = models.build("resnet8", num_classes=3).train()
+    twin = copy.deepcopy(model)
+    out = {}
+    for name in ("layer2.0.conv1", "layer3.0.conv2"):
+        twin.get_submodule(name).register_forward_hook(lambda _m, _x, output, name=name: out.update({name: output}))
+    loss = F.cross_entropy(twin(images()), LABELS)
+    weights = [twin.get_submodule(name).weight for name in out]
+    gradients = torch.autograd.grad(loss, [*weights, *out.values()])
+
+    table = gradient_norms(model, images(), LABELS).set_index("layer").loc[list(out)]
+
+    expected = [gradient.norm().item() for gradient in gradients]
+    assert [*table["weight"], *table["output"]] == pytest.approx(expected, rel=1e-4)
+
+
+def test_layers_come_in_the_order_in_which_they_run_without_the_projections():
+    table = gradient_norms(models.build("resnet8", 3, shortcut="B"), images(), LABELS)
+    blocks = [f"layer{stage}.0.conv{i}" for stage in (1, 2, 3) for i in (1, 2)]
+    assert list(table["layer"]) == ["conv1", *blocks, "fc"]
+    assert list(table["index"]) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert list(table.columns) == ["index", "layer", "weight", "output", "size"]
+
+
+def test_the_order_is_that_of_running_not_of_definition():
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(2, 3)
+            self.body = nn.Conv2d(1, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.body(x).mean((2, 3)))
+
+    assert list(gradient_norms(Backwards(), images(channels=1), LABELS)["layer"]) == ["body", "head"]
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        *(("resnet18", 18), ("plain18", 18), ("resnet50", 50), ("resnet50-v1", 50), ("resnet18-cifar", 18)),
+        *(("resnet56", 56), ("plain56", 56), ("preact56", 56)),
+    ],
+)
+def test_every_layer_of_every_family_has_a_positive_finite_norm(name, depth):
+    torch.manual_seed(0)
+    table = gradient_norms(models.build(name, 3), images(size=33 if depth < 56 else 8), LABELS)
+    assert len(table) == depth
+    numbers = table[["weight", "output", "size"]]
+    assert (numbers > 0).all(axis=None)
+    assert (numbers < float("inf")).all(axis=None)
+
+
+def test_networks_with_in_place_relu_are_measured_as_those_without():
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18(weights=None)  # its ReLUs work in place, ours do not
+    ours = models.build("resnet18")
+    ours.load_state_dict(theirs.state_dict())
+    x = images(size=33)
+    assert_frame_equal(gradient_norms(theirs, x, LABELS), gradient_norms(ours, x, LABELS), rtol=1e-3)
+
+
+def test_a_relu_that_overwrites_a_layers_own_output_changes_nothing():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)]
+    apart = nn.Sequential(*layers)
+    in_place = copy.deepcopy(apart)
+    for i in (1, 3):
+        in_place[i].inplace = True
+    assert_frame_equal(gradient_norms(in_place, images(), LABELS), gradient_norms(apart, images(), LABELS))
+
+
+def test_the_measurement_is_in_training_mode_whatever_mode_the_model_is_in():
+    torch.manual_seed(0)
+    model = models.build("resnet8", 3)
+    model.bn1.running_var.fill_(100)  # would show in evaluation mode
+    train, evaluation = (gradient_norms(model.train(mode), images(), LABELS) for mode in (True, False))
+    assert_frame_equal(train, evaluation)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_measuring_leaves_the_model_as_it_was(training):
+    torch.manual_seed(0)
+    model = models.build("resnet8", 3)
+    model(images()).sum().backward()
+    model.train(training)
+    model.layer1[0].bn1.eval()  # a part in another mode keeps its mode
+    model.conv1.requires_grad_(False)
+    state = copy.deepcopy(model.state_dict())
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+    modes = {name: m.training for name, m in model.named_modules()}
+    random = torch.get_rng_state()
+
+    gradient_norms(model, images(), LABELS)
+
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(p.grad, gradients[name]) for name, p in model.named_parameters())
+    assert {name: m.training for name, m in model.named_modules()} == modes
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["conv1.weight"]
+    assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_gradients_left_over_from_an_earlier_step_are_not_added():
+    torch.manual_seed(0)
+    model = models.build("resnet8", 3)
+    first = gradient_norms(model, images(), LABELS)
+    F.cross_entropy(model(images()), LABELS).backward()
+    assert_frame_equal(gradient_norms(model, images(), LABELS), first)
+
+
+def test_frozen_layers_are_measured_like_all_others():
+    torch.manual_seed(0)
+    model = models.build("resnet8", 3)
+    expected = gradient_norms(model, images(), LABELS)
+    assert_frame_equal(gradient_norms(model.requires_grad_(False), images(), LABELS), expected)
+
+
+def test_a_model_without_layers_to_measure_is_refused():
+    with pytest.raises(ValueError, match=r"no convolution and no linear layer to measure"):
+        gradient_norms(nn.Sequential(nn.Flatten(), nn.ReLU()), images(), LABELS)
