@@ -62,15 +62,18 @@ class Settings:
 
     def __str__(self) -> str:
         recipe = self.recipe
-        control = ""
+        lines = [
+            f"{self.scale} scale, {self.minutes}",
+            f"data     {self.data}",
+            f"models   {', '.join(self.models)}",
+            f"seeds    {', '.join(map(str, self.seeds))}",
+            f"recipe   {recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.schedule} schedule, "
+            f"peak learning rate {recipe.learning_rate:g}",
+        ]
         if self.control_rates:
             rates = " and ".join(f"{rate:g}" for rate in self.control_rates)
-            control = f", and {', '.join(self.control_models)} again at {rates}"
-        return (
-            f"{self.scale} scale: {', '.join(self.models)} on {self.data}, seeds {', '.join(map(str, self.seeds))}, "
-            f"{recipe.epochs} epochs of batches of {recipe.batch_size}, {recipe.schedule} schedule, peak learning rate "
-            f"{recipe.learning_rate:g}{control}; {self.minutes}"
-        )
+            lines.append(f"control  {', '.join(self.control_models)} again at {rates}")
+        return "\n".join(lines)
 
 
 _DEGRADATION_DEPTHS = {"quick": (8, 20, 56), "full": (20, 56)}

@@ -72,6 +72,7 @@ def learning_curves(history: pd.DataFrame, y: str = "train_error", *, ax: Axes |
     ax.yaxis.label.set_visible(True)  # seaborn hides it on the second of two shared axes
     if y.endswith("error"):
         ax.set_ylim(bottom=0)
+    sns.move_legend(ax, "upper left", bbox_to_anchor=(1, 1))  # beside the curves, not on them
     return ax
 
 

@@ -82,7 +82,7 @@ def test_settings_say_what_will_be_run(name, scale):
     text = str(settings)
     for part in (f"{scale} scale", settings.data, settings.minutes, *settings.models, *settings.control_models):
         assert part in text
-    for part in (f"seeds {', '.join(str(seed) for seed in settings.seeds)}", f"{settings.recipe.epochs} epochs"):
+    for part in (f"seeds    {', '.join(str(seed) for seed in settings.seeds)}", f"{settings.recipe.epochs} epochs"):
         assert part in text
     for rate in (settings.recipe.learning_rate, *settings.control_rates):
         assert f" {rate:g}" in text
