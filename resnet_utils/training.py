@@ -62,16 +62,16 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def best_precision(device: torch.device, image_size: int = 32) -> torch.dtype:
+def best_precision(device: torch.device) -> torch.dtype:
     """The number format that trains fastest there: bfloat16, float16 (with a gradient scaler) or float32.
 
     On a GPU bfloat16 from compute capability 8.0; a T4 (7.5) emulates it slowly, so float16 there. On a CPU bfloat16
-    where the processor multiplies it in hardware and the images are large enough to gain; 8x8 digits are not.
+    only where the processor multiplies it in hardware; others emulate it.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    if device.type == "cpu" and image_size >= 32:
-        capabilities = torch.cpu.get_capabilities()
+    if device.type == "cpu":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot say: float32
         if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
             return torch.bfloat16
     return torch.float32
@@ -114,8 +114,7 @@ def fit(
         ValueError: if the checkpoint is damaged or belongs to another run.
     """
     device = best_device() if device is None else torch.device(device)
-    size = train.images.shape[-1]
-    precision = best_precision(device, size) if precision is None else precision
+    precision = best_precision(device) if precision is None else precision
     channels_last = device.type != "mps"  # wrong BatchNorm gradients there: pytorch issue 175189
     model.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     batches = Batches(train, recipe.batch_size, train=True, seed=seed, device=device, channels_last=channels_last)

@@ -7,7 +7,7 @@ import torch
 
 from resnet_utils import data, experiments, models, training
 from resnet_utils.experiments import Run, last_epochs, run
-from resnet_utils.training import evaluate
+from resnet_utils.training import best_precision, evaluate
 
 EVERY = [(name, scale) for name in experiments.names() for scale in experiments.SCALES]
 
@@ -177,7 +177,7 @@ def test_a_run_gives_one_table_of_all_histories_and_one_network_for_each_run(few
     for key, model in trained.items():
         chosen = (history["model"] == key.model) & (history["seed"] == key.seed) & (history["epoch"] == 2)
         row = history[chosen & (history["peak_rate"] == key.recipe.learning_rate)]
-        loss, error = evaluate(model, few_digits[1])
+        loss, error = evaluate(model, few_digits[1], precision=best_precision(torch.device("cpu")))
         assert row["test_loss"].item() == pytest.approx(loss, rel=1e-5)
         assert row["test_error"].item() == pytest.approx(error)
         assert all(block.residual == (key.model == "resnet8") for _, block in model.blocks())

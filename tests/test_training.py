@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +170,7 @@ def test_fit_equals_gradient_descent_written_by_hand(few, nesterov, decay_all, s
     model = linear()
     w = model[1].weight.detach().numpy().astype(np.float64)  # (10, 64)
     b = model[1].bias.detach().numpy().astype(np.float64)  # (10,)
-    history = train(model, images, recipe, seed=3)
+    history = train(model, images, recipe, seed=3, precision=torch.float32)
 
     batches = Batches(images, 40, train=True, seed=3)
     moving_w, moving_b = np.zeros_like(w), np.zeros_like(b)
@@ -230,7 +229,7 @@ def test_without_a_gradient_decay_shrinks_matrices_and_the_norms_only_if_asked(f
 def test_resnet8_learns_the_digits_in_four_epochs(digits):
     images, test = digits
     model = network()
-    history = train(model, images, FAST.with_(epochs=4, learning_rate=0.1), test=test)
+    history = train(model, images, FAST.with_(epochs=4, learning_rate=0.1), test=test, precision=torch.float32)
     assert list(history.columns) == COLUMNS
     assert history["epoch"].tolist() == [1, 2, 3, 4]
     assert np.isfinite(history.to_numpy()).all()
@@ -576,21 +575,22 @@ def test_predict_in_bfloat16_is_close_and_still_float32(few):
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "image_size", "expected"),
+    ("capabilities", "expected"),
     [
-        ({"avx512_bf16": True, "amx_bf16": False}, 32, torch.bfloat16),
-        ({"avx512_bf16": False, "amx_bf16": True}, 224, torch.bfloat16),
-        ({"avx512_bf16": True, "amx_bf16": True}, 8, torch.float32),  # too small to gain
-        ({"avx512_bf16": True}, 31, torch.float32),
-        ({"avx2": True, "avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, 32, torch.float32),
-        ({"architecture": "arm64", "neon": True}, 32, torch.float32),
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, torch.float32),
+        ({"architecture": "arm64", "neon": True}, torch.float32),
     ],
 )
-def test_a_cpu_uses_bfloat16_only_where_it_multiplies_it_and_for_large_images(
-    monkeypatch, capabilities, image_size, expected
-):
+def test_a_cpu_uses_bfloat16_only_where_it_multiplies_it(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert best_precision(torch.device("cpu"), image_size) == expected
+    assert best_precision(torch.device("cpu")) == expected
+
+
+def test_a_cpu_of_which_an_older_torch_cannot_say_what_it_has_uses_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert best_precision(torch.device("cpu")) == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -599,12 +599,11 @@ def test_a_cpu_uses_bfloat16_only_where_it_multiplies_it_and_for_large_images(
 )
 def test_a_gpu_uses_bfloat16_from_compute_capability_8_and_float16_before(monkeypatch, capability, expected):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
-    assert best_precision(torch.device("cuda"), 32) == expected
-    assert best_precision(torch.device("cuda"), 8) == expected
+    assert best_precision(torch.device("cuda")) == expected
 
 
 def test_mps_uses_float32():
-    assert best_precision(torch.device("mps"), 32) == torch.float32
+    assert best_precision(torch.device("mps")) == torch.float32
 
 
 @pytest.mark.parametrize(("cuda", "mps", "expected"), [(1, 1, "cuda"), (1, 0, "cuda"), (0, 1, "mps"), (0, 0, "cpu")])
@@ -614,12 +613,11 @@ def test_the_best_device_is_cuda_then_mps_then_the_cpu(monkeypatch, cuda, mps, e
     assert training.best_device() == torch.device(expected)
 
 
-def test_small_images_train_in_float32_and_large_ones_in_bfloat16_where_the_cpu_has_it(few, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+@pytest.mark.parametrize(("has", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_fit_uses_the_best_precision_of_the_device(few, monkeypatch, has, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
     seen = []
     model = network()
     model.conv1.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
     train(model, few[0].take(torch.arange(4)), SHORT.with_(epochs=1))
-    large = replace(few[0], images=few[0].images.repeat(1, 1, 4, 4)).take(torch.arange(4))
-    train(model, large, SHORT.with_(epochs=1))
-    assert seen == [torch.float32, torch.bfloat16]
+    assert seen == [expected]
