@@ -68,7 +68,7 @@ def read_manifest() -> dict[str, dict]:
 def execute() -> bool:
     """Execute the notebooks whose outputs are missing or stale; whether all went well."""
     manifest = read_manifest()
-    notebooks = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"), reverse=True)  # the long ones come late in the book
+    notebooks = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
     fingerprints = {path: fingerprint(path) for path in notebooks}
     stale = [
         path
@@ -84,6 +84,8 @@ def execute() -> bool:
         folder = Path(name)
         for path in stale:
             shutil.copy2(path, folder)
+        # The longest first; as long as that is not known, the last, since the training stands at the end of the book.
+        stale.sort(key=lambda path: (manifest.get(path.name, {}).get("seconds", 0), path.name), reverse=True)
         report = run_nbmake(folder, [path.name for path in stale])
         for path in stale:
             seconds, passed = report.get(path.name, (0.0, False))
@@ -99,7 +101,7 @@ def execute() -> bool:
                     "scale": scale(),
                     "versions": installed_versions(),
                 }
-    current = {path.name: manifest[path.name] for path in reversed(notebooks) if path.name in manifest}
+    current = {path.name: manifest[path.name] for path in notebooks if path.name in manifest}
     EXECUTED.mkdir(exist_ok=True)
     MANIFEST.write_text(json.dumps(current, indent=1) + "\n")
     print_times(current)
@@ -111,7 +113,8 @@ def run_nbmake(folder: Path, names: list[str]) -> dict[str, tuple[float, bool]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(cores, len(names))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbmake", "--overwrite"]
-    command += ["--nbmake-timeout=3600", "-n", str(workers), "--maxschedchunk=1", "--junitxml=report.xml", *names]
+    dealt = [name for worker in range(workers) for name in names[worker::workers]]  # each begins with a long one
+    command += ["--nbmake-timeout=3600", "-n", str(workers), "--dist=worksteal", "--junitxml=report.xml", *dealt]
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // workers)), "PYTHONHASHSEED": "0"}
     subprocess.run(command, cwd=folder, env=environment, check=False)  # the report says which failed
     report = {}

@@ -75,6 +75,10 @@ class Block(nn.Module):
         self.residual = residual
         self.relu = nn.ReLU()
 
+    def extra_repr(self) -> str:
+        """Printed with the block: a plain twin has the same modules."""
+        return f"residual={self.residual}"
+
     def shortcut(self, x: Tensor) -> Tensor:
         """The input in the output's shape."""
         return x if self.downsample is None else self.downsample(x)

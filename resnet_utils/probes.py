@@ -42,7 +42,6 @@ def gradient_norms(model: nn.Module, x: Tensor, y: Tensor) -> pd.DataFrame:
         raise ValueError("the model has no convolution and no linear layer to measure")
     for name, layer in layers.items():
         layer.register_forward_hook(note(name))
-    twin.zero_grad()
     F.cross_entropy(twin(x).float(), y).backward()
     return pd.DataFrame(
         {

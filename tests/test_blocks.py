@@ -247,3 +247,8 @@ def test_d2ls_residual_and_our_block_agree(d2l_residual, in_channels, stride, tr
     ours = as_basic_block(theirs, in_channels, stride)
     assert_close(ours.train(training)(x), theirs.train(training)(x), rtol=0, atol=1e-5)
     assert_close(ours.bn2.running_mean, theirs.bn2.running_mean - theirs.conv2.bias, rtol=0, atol=1e-5)
+
+
+def test_a_printed_block_tells_a_plain_twin_from_a_residual_block():
+    assert "residual=True" in repr(BasicBlock(4, 4))
+    assert "residual=False" in repr(BasicBlock(4, 4, residual=False))

@@ -175,6 +175,18 @@ def test_the_stages_of_resnet18_by_hand():
     }
 
 
+def test_a_stage_of_bottlenecks_puts_out_four_times_its_width():
+    table = counting.stage_table(network("resnet50"), (3, 64, 64)).set_index("stage")
+    assert table["output"].to_list() == [  # He et al. 2015, table 1, at 64 instead of 224
+        "64 x 32 x 32",
+        "256 x 16 x 16",
+        "512 x 8 x 8",
+        "1024 x 4 x 4",
+        "2048 x 2 x 2",
+        "1000 x 1 x 1",
+    ]
+
+
 def test_a_layer_table_has_one_row_for_each_layer_in_the_order_they_run():
     model = models.ResNet(BasicBlock, (1, 1), widths=(4, 8), stem="cifar", num_classes=5)
     table = counting.layer_table(model, (3, 6, 10)).set_index("layer")
@@ -375,11 +387,20 @@ def test_a_receptive_field_of_impossible_layers_is_refused(layers):
         counting.receptive_field(layers)
 
 
-@pytest.mark.parametrize("shape", [(1, 5, 5), (1, 40, 5), (1, 5, 40)])
-def test_an_input_too_small_for_the_receptive_field_is_refused(shape):
-    stack = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, padding=1))
+@pytest.mark.parametrize(
+    ("conv", "shape"),
+    [
+        (nn.Conv2d(1, 1, 5, padding=2), (1, 5, 5)),
+        (nn.Conv2d(1, 1, 5, padding=2), (1, 40, 5)),
+        (nn.Conv2d(1, 1, 5, padding=2), (1, 5, 40)),
+        (nn.Conv2d(1, 1, 2, stride=2), (1, 3, 3)),  # the only output sees pixels 0 and 1: cut off at the low side
+        (nn.Conv2d(1, 1, 2), (1, 3, 3)),  # the output taken for the middle sees pixels 1 and 2: at the high side
+    ],
+    ids=["all sides", "left and right", "top and bottom", "low side", "high side"],
+)
+def test_an_input_too_small_for_the_receptive_field_is_refused(conv, shape):
     with pytest.raises(ValueError, match=r"cuts off the receptive field; give a larger one"):
-        counting.measured_receptive_field(stack, shape)
+        counting.measured_receptive_field(nn.Sequential(conv), shape)
 
 
 def test_a_network_that_ends_in_a_vector_has_no_receptive_field_to_measure():

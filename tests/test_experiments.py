@@ -202,6 +202,15 @@ def test_a_network_does_not_depend_on_those_trained_before_it(few_digits):
     assert torch.equal(run(alone)[1][key].fc.weight, nets[key].fc.weight)
 
 
+def test_the_seed_of_a_run_fixes_its_weights_and_its_batches(few_digits):
+    _, nets = run(cut_down())
+    for key, model in nets.items():
+        torch.manual_seed(key.seed)
+        expected = models.build(key.model, num_classes=10, in_channels=1)
+        training.fit(expected, few_digits[0], key.recipe, seed=key.seed)
+        assert torch.equal(model.fc.weight, expected.fc.weight)
+
+
 def test_with_checkpoints_a_second_call_trains_nothing(few_digits, tmp_path):
     folder = tmp_path / "new" / "folder"
     first, nets = run(cut_down(), checkpoints=folder)

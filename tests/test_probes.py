@@ -92,7 +92,12 @@ def test_the_order_is_that_of_running_not_of_definition():
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.body(x).mean((2, 3)))
 
-    assert list(gradient_norms(Backwards(), images(channels=1), LABELS)["layer"]) == ["body", "head"]
+    model = Backwards()
+    table = gradient_norms(model, images(channels=1), LABELS)
+    F.cross_entropy(model(images(channels=1)), LABELS).backward()
+    assert list(table["layer"]) == ["body", "head"]
+    expected = [layer.weight.grad.norm().item() for layer in (model.body, model.head)]
+    assert table["weight"].to_list() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,14 @@ def test_the_test_set_does_not_influence_the_training(few):
     pd.testing.assert_frame_equal(history[columns], with_test[columns], check_exact=True)
 
 
+def test_a_model_in_evaluation_mode_is_trained_in_training_mode(few):
+    model, other = network(), network().eval()
+    train(model, few[0])
+    train(other, few[0])
+    assert other.training
+    assert_same_weights(model, other)
+
+
 def test_fit_leaves_the_global_state_of_torch_and_the_model_clean(few):
     model = network()
     before = torch.get_rng_state()
@@ -372,6 +380,22 @@ def test_a_far_too_high_rate_diverges_before_any_checkpoint(few, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_float16_stops_although_its_scaler_leaves_the_weights_alone(few, tmp_path):
+    class NoNumber(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = linear()
+
+        def forward(self, x):
+            return self.fc(x) * math.nan
+
+    model = NoNumber()
+    with pytest.raises(FloatingPointError, match=r"at a loss of nan.*now torch.float16"):
+        train(model, few[0], precision=torch.float16, checkpoint=tmp_path / "run.pt")
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert list(tmp_path.iterdir()) == []
+
+
 # Checkpoints
 
 
@@ -422,7 +446,7 @@ from resnet_utils.training import FAST, fit
 torch.set_num_threads({torch.get_num_threads()})
 def after_step(step):
     print(step, flush=True)
-    time.sleep(0.02)
+    time.sleep(0.02 if step < 14 else 60)  # of 18 steps: the kill finds it running, however slow the machine
 torch.manual_seed(0)
 model = models.build("resnet8", num_classes=10, in_channels=1)
 images = data.load("digits")[0].take(torch.arange(96))
@@ -448,6 +472,28 @@ fit(model, images, recipe, device="cpu", seed=2, checkpoint={str(path)!r}, after
     expected = train(whole, few[0], recipe, seed=2)
     assert_same_history(train(resumed, few[0], recipe, seed=2, checkpoint=path), expected)
     assert_same_weights(resumed, whole)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_it(few, tmp_path, monkeypatch, never_stopped):
+    path = tmp_path / "run.pt"
+    save = torch.save
+
+    def disk_full(content, target):
+        if len(content["history"]) == 2:
+            target.write_bytes(b"half of it")
+            raise OSError("No space left on device")
+        save(content, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", disk_full)
+        with pytest.raises(OSError, match="No space left"):
+            train(network(), few[0], seed=2, checkpoint=path)
+    assert list(tmp_path.iterdir()) == [path]
+    resumed = network(seed=77)
+    taken = []
+    train(resumed, few[0], seed=2, checkpoint=path, after_step=taken.append)
+    assert taken == [4, 5, 6, 7, 8, 9]
+    assert_same_weights(resumed, never_stopped[0])
 
 
 def test_a_finished_run_is_read_from_its_checkpoint_and_not_trained_again(few, tmp_path):
