@@ -92,8 +92,9 @@ def test_every_import_is_declared(module):
         )
 
 
-def test_every_declared_need_is_imported():
+def test_every_declared_need_is_used():
     used = {package for module in MODULES for name in imported(module) for package in providers()[name]}
+    used.add("ipython")  # matplotlib-inline imports it and does not declare it
     assert set(NEEDS) <= used
 
 
