@@ -91,9 +91,11 @@ def test_the_callouts_and_captions_of_a_chapter_became_admonitions_and_captions(
     number = int(Path(name).name.split("_")[0])
     for kind in ("objectives", "prerequisites", "time", "exercise"):
         assert soup.select(f"article div.admonition.{kind}"), f"{name} shows no {kind}"
-    captions = soup.select("article p.figure-caption")
-    assert [p["id"] for p in captions] == [f"figure-{number}-{k}" for k in range(1, len(captions) + 1)]
-    assert len(captions) == len(soup.select("article .cell_output img")) > 0
+    ids = [caption["id"] for caption in soup.select("article p.figure-caption")]
+    figures, tables = ([name for name in ids if name.startswith(kind)] for kind in ("figure", "table"))
+    assert figures == [f"figure-{number}-{k}" for k in range(1, len(figures) + 1)]
+    assert tables == [f"table-{number}-{k}" for k in range(1, len(tables) + 1)]
+    assert len(figures) == len(soup.select("article .cell_output img")) > 0
     assert not [quote for quote in soup.select("article blockquote") if quote.find("strong")]
 
 
