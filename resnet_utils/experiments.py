@@ -102,7 +102,7 @@ _ALL = {
         data="digits",
         models=tuple(f"{family}{depth}" for depth in _DEGRADATION_DEPTHS["quick"] for family in ("plain", "resnet")),
         seeds=(0, 1, 2),
-        recipe=FAST.with_(epochs=10, learning_rate=0.05),
+        recipe=FAST.with_(epochs=9, learning_rate=0.05),
         minutes="about two minutes on two CPU cores",
         control_models=("plain56",),
         control_rates=(0.02,),
