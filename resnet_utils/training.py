@@ -121,9 +121,11 @@ def fit(
     optimizer = torch.optim.SGD(_parameter_groups(model, recipe), momentum=recipe.momentum, nesterov=recipe.nesterov)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     state = {"model": model, "optimizer": optimizer, "scaler": scaler}
-    run = asdict(recipe) | {"seed": seed, "data": train.sha256(), "model": repr(model)}
-    checkpoint = None if checkpoint is None else Path(checkpoint)
-    history = _restore(checkpoint, state, run) if checkpoint and checkpoint.exists() else []
+    history = []
+    if checkpoint is not None:
+        checkpoint = Path(checkpoint)
+        run = asdict(recipe) | {"seed": seed, "data": train.sha256(), "model": repr(model)}
+        history = _restore(checkpoint, state, run) if checkpoint.exists() else []
 
     step, steps = len(history) * len(batches), recipe.epochs * len(batches)
     with tqdm(total=steps, initial=step, disable=not progress, mininterval=1, unit="step") as bar:

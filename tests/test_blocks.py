@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import unsettle
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -24,16 +25,6 @@ sizes = st.integers(min_value=1, max_value=9)
 
 def projection(in_channels: int, channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(conv1x1(in_channels, channels, stride), nn.BatchNorm2d(channels))
-
-
-def unsettle(module: nn.Module) -> None:
-    """Give every batch normalisation its own weights and statistics, so that none can stand in for another."""
-    for m in module.modules():
-        if isinstance(m, nn.BatchNorm2d):
-            nn.init.uniform_(m.weight, 0.5, 1.5)
-            nn.init.normal_(m.bias, std=0.2)
-            nn.init.normal_(m.running_mean, std=0.2)
-            nn.init.uniform_(m.running_var, 0.5, 1.5)
 
 
 # Option A

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from helpers import unsettle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -37,16 +38,6 @@ def shapes(model: nn.Module) -> dict[str, torch.Size]:
 def photographs(n: int = 2, size: int = 33, seed: int = 0) -> Tensor:
     """Noise in the shape of photographs; at 33 pixels the last ImageNet stage still has 2 x 2."""
     return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def unsettle(model: nn.Module) -> None:
-    """Give every batch normalisation its own weights and statistics, so that none can stand in for another."""
-    for m in model.modules():
-        if isinstance(m, nn.BatchNorm2d):
-            nn.init.uniform_(m.weight, 0.5, 1.5)
-            nn.init.normal_(m.bias, std=0.2)
-            nn.init.normal_(m.running_mean, std=0.2)
-            nn.init.uniform_(m.running_var, 0.5, 1.5)
 
 
 def test_names_are_those_of_the_books_design():
