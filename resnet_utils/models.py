@@ -154,6 +154,11 @@ def split_name(name: str) -> tuple[str, int]:
     return match[1], int(match[2] or 0)
 
 
+def paper_shortcut(name: str) -> str:
+    """The shortcut option that `build` takes for a name unless told: the paper's."""
+    return "B" if name in _IMAGENET or name == "resnet18-cifar" else "A"
+
+
 def build(name: str, num_classes: int | None = None, in_channels: int = 3, *, shortcut: str | None = None) -> ResNet:
     """Make a network of the book by name, with freshly drawn weights.
 
@@ -168,7 +173,7 @@ def build(name: str, num_classes: int | None = None, in_channels: int = 3, *, sh
     Raises:
         ValueError: for an unknown name or depth, with the valid choices.
     """
-    options = {"in_channels": in_channels, "shortcut": "B" if shortcut is None else shortcut}
+    options = {"in_channels": in_channels, "shortcut": paper_shortcut(name) if shortcut is None else shortcut}
     if name in _IMAGENET:
         block, layers, residual = _IMAGENET[name]
         return ResNet(
@@ -188,6 +193,5 @@ def build(name: str, num_classes: int | None = None, in_channels: int = 3, *, sh
             "'plain' or 'preact' and a depth 6n+2: 'resnet8', 'resnet14', 'resnet20', … (50 and 152 are ImageNet's)"
         )
     block, residual = _CIFAR[family]
-    options["shortcut"] = "A" if shortcut is None else shortcut
     layers = [(depth - 2) // 6] * 3
     return ResNet(block, layers, widths=(16, 32, 64), stem="cifar", residual=residual, **options)

@@ -6,6 +6,9 @@ import pandas as pd
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnet_utils.blocks import Block, PreActivationBlock
+from resnet_utils.models import ResNet
+
 
 def gradient_norms(model: nn.Module, x: Tensor, y: Tensor) -> pd.DataFrame:
     """Norms of the loss's gradient at every convolution and linear layer, for one batch in training mode.
@@ -52,3 +55,39 @@ def gradient_norms(model: nn.Module, x: Tensor, y: Tensor) -> pd.DataFrame:
             "size": [outputs[name] for name in names],
         }
     )
+
+
+def removable_blocks(model: ResNet) -> list[str]:
+    """The names of the blocks that `without_block` can leave out: all but the plain ones that change the shape."""
+    return [name for name, block in model.blocks() if block.residual or _keeps_shape(block)]
+
+
+def without_block(model: ResNet, name: str) -> ResNet:
+    """A copy of the network in which the layers of one block are left out, as in Veit et al. 2016 (arXiv:1605.06431).
+
+    Of a residual block the shortcut stays, and the ReLU behind the addition if there is one. A plain block is replaced
+    by the identity.
+
+    Raises:
+        ValueError: if there is no such block, or it is a plain one that changes the shape.
+    """
+    blocks = dict(model.blocks())
+    if name not in removable_blocks(model):
+        reason = "is plain and changes the shape" if name in blocks else "does not exist"
+        raise ValueError(f"block {name!r} {reason}; choose one of {', '.join(removable_blocks(model))}")
+    block = blocks[name]
+    left = nn.Sequential()
+    if block.residual and block.downsample is not None:
+        left.append(block.downsample)
+    if not isinstance(block, PreActivationBlock):
+        left.append(block.relu)  # does nothing to the output of a ReLU
+    twin = copy.deepcopy(model)
+    twin.set_submodule(name, copy.deepcopy(left))
+    return twin
+
+
+def _keeps_shape(block: Block) -> bool:
+    """Whether the layers of a block give an output of their input's shape."""
+    convolutions = [module for module in block.children() if isinstance(module, nn.Conv2d)]
+    strides = {convolution.stride for convolution in convolutions}
+    return strides == {(1, 1)} and convolutions[0].in_channels == convolutions[-1].out_channels

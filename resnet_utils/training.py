@@ -1,8 +1,8 @@
-"""Recipes, the training loop, checkpoints and evaluation."""
+"""Recipes, the training loop and evaluation."""
 
 import math
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from resnet_utils import checkpoints
 from resnet_utils.data import Batches, ImageSet
-from resnet_utils.files import atomic
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,10 @@ def fit(
     device: torch.device | str | None = None,
     precision: torch.dtype | None = None,
     checkpoint: Path | str | None = None,
+    compiled: bool = False,
     progress: bool = False,
     after_step: Callable[[int], None] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Train `model` in place by `recipe`; return its history, one row an epoch.
 
@@ -102,8 +104,10 @@ def fit(
         precision: None chooses `best_precision(device)`.
         checkpoint: a file written after every epoch. If it is there, training goes on from it; on a CPU the result is
             bit-equal to that of a run never stopped.
+        compiled: train through `torch.compile`, which fuses small operations. It needs a C++ compiler and a minute.
         progress: show a bar with the time left.
         after_step: called with the number of steps taken, from 1, after each.
+        after_epoch: called with the number of epochs trained, from 1, before the checkpoint of that epoch is written.
 
     Returns:
         Columns epoch (from 1), learning_rate (at the epoch's end), train_loss and train_error (means over the epoch's
@@ -111,6 +115,7 @@ def fit(
 
     Raises:
         FloatingPointError: if the loss or a weight is no longer a finite number, with what to try.
+        torch.OutOfMemoryError: if a batch does not fit on the GPU, with what to try.
         ValueError: if the checkpoint is damaged or belongs to another run.
     """
     device = best_device() if device is None else torch.device(device)
@@ -125,7 +130,8 @@ def fit(
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
         run = asdict(recipe) | {"seed": seed, "data": train.sha256(), "model": repr(model)}
-        history = _restore(checkpoint, state, run) if checkpoint.exists() else []
+        history = checkpoints.restore(checkpoint, state, run) if checkpoint.exists() else []
+    network = torch.compile(model) if compiled else model  # both hold the same weights
 
     step, steps = len(history) * len(batches), recipe.epochs * len(batches)
     with tqdm(total=steps, initial=step, disable=not progress, mininterval=1, unit="step") as bar:
@@ -136,13 +142,14 @@ def fit(
             for x, y in batches.epoch(epoch):
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * rate(recipe, step, steps)
-                with autocast(device, precision):
-                    logits = model(x)
-                loss = F.cross_entropy(logits.float(), y)
-                optimizer.zero_grad()
-                scaler.scale(loss).backward()
-                scaler.step(optimizer)
-                scaler.update()
+                with _advice_on_memory(recipe):
+                    with autocast(device, precision):
+                        logits = network(x)
+                    loss = F.cross_entropy(logits.float(), y)
+                    optimizer.zero_grad()
+                    scaler.scale(loss).backward()
+                    scaler.step(optimizer)
+                    scaler.update()
                 step += 1
                 sums += torch.stack([loss.detach() * len(y), (logits.argmax(1) != y).sum()])
                 bar.update()
@@ -169,8 +176,10 @@ def fit(
             bar.set_postfix_str(
                 f"epoch {epoch + 1}, train {100 * train_wrong:.1f} %, test {test_error:.1f} % error", refresh=False
             )
+            if after_epoch:
+                after_epoch(epoch + 1)
             if checkpoint:
-                _save(checkpoint, state, run, history)
+                checkpoints.save(checkpoint, state, run, history)
     return pd.DataFrame(history)
 
 
@@ -215,6 +224,19 @@ def evaluate(
     return loss, error
 
 
+@contextmanager
+def _advice_on_memory(recipe: Recipe) -> Iterator[None]:
+    """Turn the GPU's lack of memory into an error that says what to do."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise torch.OutOfMemoryError(
+            f"the GPU has no memory left for batches of {recipe.batch_size} images. Restart the runtime, which frees "
+            "what other notebooks hold, and run again: a checkpoint goes on where it was. If that is not enough, "
+            "halve batch_size and learning_rate of the recipe together; that is another run and starts anew."
+        ) from error
+
+
 def _parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
     """The parameters with weight decay and those without."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
@@ -223,31 +245,3 @@ def _parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": recipe.weight_decay if recipe.decay_all else 0.0},
     ]
-
-
-def _save(path: Path, state: dict, run: dict, history: list[dict]) -> None:
-    """Write a checkpoint, whole or not at all. Order, augmentation and rate follow from seed and epoch."""
-    content = {name: part.state_dict() for name, part in state.items()}
-    rng = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-    with atomic(path) as temporary:
-        torch.save(content | {"rng": rng, "run": run, "history": history}, temporary)
-
-
-def _restore(path: Path, state: dict, run: dict) -> list[dict]:
-    """Load a checkpoint into `state`; return its history. ValueError if it is damaged or another run's."""
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        other = [key for key in run if saved["run"].get(key) != run[key]]
-    except Exception as error:  # damage shows as errors of many types
-        raise ValueError(f"the checkpoint {path} is damaged or of another kind; remove it to start again") from error
-    if other:
-        raise ValueError(
-            f"the checkpoint {path} belongs to another run: it differs in {', '.join(other)}. "
-            "Remove it or choose another file."
-        )
-    for name, part in state.items():
-        part.load_state_dict(saved[name])
-    torch.set_rng_state(saved["rng"]["cpu"])
-    if saved["rng"]["cuda"] and torch.cuda.device_count() == len(saved["rng"]["cuda"]):
-        torch.cuda.set_rng_state_all(saved["rng"]["cuda"])
-    return saved["history"]

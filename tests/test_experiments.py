@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from resnet_utils import data, experiments, models, training
-from resnet_utils.experiments import Run, last_epochs, run
+from resnet_utils import data, experiments, models, runs, training
+from resnet_utils.experiments import last_epochs, run
+from resnet_utils.runs import Run
 from resnet_utils.training import best_precision, evaluate
 
 EVERY = [(name, scale) for name in experiments.names() for scale in experiments.SCALES]
@@ -37,7 +38,7 @@ def cut_down():
         seeds=(0, 1),
         recipe=settings.recipe.with_(epochs=2, batch_size=32),
         control_models=("plain8",),
-        control_rates=(0.02,),
+        controls=(("learning_rate", 0.02),),
     )
 
 
@@ -54,13 +55,18 @@ def test_the_scale_is_quick_unless_the_environment_says_otherwise(monkeypatch):
 @pytest.mark.parametrize("scale", ["fast", "", "QUICK"])
 def test_an_unknown_scale_is_refused_with_the_valid_ones(monkeypatch, scale):
     monkeypatch.setenv("RESNET_SCALE", scale)
-    with pytest.raises(ValueError, match=f"unknown scale '{scale}' in RESNET_SCALE; choose one of 'quick', 'full'"):
+    with pytest.raises(
+        ValueError,
+        match=f"unknown scale '{scale}' in RESNET_SCALE; choose one of 'quick', 'full', 'record', 'record-cpu'",
+    ):
         experiments.scale()
 
 
 @pytest.mark.parametrize(("name", "scale"), [("resnet19", "quick"), ("resnet18", "huge")])
 def test_an_unknown_experiment_or_scale_is_refused_with_the_valid_ones(name, scale):
-    message = f"no experiment '{name}' at scale '{scale}'; choose one of 'degradation', 'resnet18' at 'quick' or 'full'"
+    message = (
+        f"no experiment '{name}' at scale '{scale}'; choose one of 'resnet18', 'degradation', .* at one of 'quick', "
+    )
     with pytest.raises(ValueError, match=message):
         experiments.settings(name, scale)
 
@@ -71,7 +77,7 @@ def test_every_experiment_names_networks_and_data_that_exist(name, scale):
     assert (settings.experiment, settings.scale) == (name, scale)
     assert settings.data in data.names()
     assert set(settings.control_models) <= set(settings.models)
-    assert bool(settings.control_models) == bool(settings.control_rates)
+    assert bool(settings.control_models) == bool(settings.controls)
     for model in settings.models:
         models.build(model, 10, 3)
 
@@ -84,23 +90,32 @@ def test_settings_say_what_will_be_run(name, scale):
         assert part in text
     for part in (f"seeds    {', '.join(str(seed) for seed in settings.seeds)}", f"{settings.recipe.epochs} epochs"):
         assert part in text
-    for rate in (settings.recipe.learning_rate, *settings.control_rates):
-        assert f" {rate:g}" in text
+    for value in (settings.recipe.learning_rate, *(value for _, value in settings.controls)):
+        assert f" {value:g}" in text
+    for option in settings.shortcuts:
+        assert option is None or f" {option}," in text or f" {option} for the shortcuts" in text
 
 
 @pytest.mark.parametrize(("name", "scale"), EVERY)
 def test_no_network_of_an_experiment_is_trained_twice(name, scale):
     settings = experiments.settings(name, scale)
     runs = settings.runs()
-    count = len(settings.seeds) * (len(settings.models) + len(settings.control_models) * len(settings.control_rates))
+    models = len(settings.models) + len(settings.control_models) * len(settings.controls)
+    count = len(settings.seeds) * len(settings.shortcuts) * models
     assert len(runs) == len(set(runs)) == count
 
 
-def test_quick_is_on_digits_with_several_seeds_and_full_on_cifar10():
+def test_quick_is_on_digits_with_several_seeds_and_the_other_scales_on_cifar10():
     for name in experiments.names():
         assert experiments.settings(name, "quick").data == "digits"
-        assert len(experiments.settings(name, "quick").seeds) >= 3
-        assert experiments.settings(name, "full").data == "cifar10"
+        assert len(experiments.settings(name, "quick").seeds) >= 3 or name == "recipe"  # a study compares, not reports
+        for scale in ("full", "record", "record-cpu"):
+            assert experiments.settings(name, scale).data == "cifar10"
+
+
+def test_settings_are_chosen_on_images_held_out_and_results_reported_on_the_test_set():
+    for name, scale in EVERY:
+        assert (experiments.settings(name, scale).images.hold_out > 0) == (name == "recipe")
 
 
 def test_the_degradation_experiment_pairs_every_plain_net_with_its_residual_twin():
@@ -111,7 +126,9 @@ def test_the_degradation_experiment_pairs_every_plain_net_with_its_residual_twin
         assert plain == residual
         assert {"20", "56"} <= plain
         assert all(name.startswith("plain") for name in settings.control_models)
-        assert all(rate < settings.recipe.learning_rate for rate in settings.control_rates)
+        for field, value in settings.controls:
+            assert field == "learning_rate"
+            assert value < settings.recipe.learning_rate
 
 
 def test_runs_are_every_model_with_every_seed_and_then_the_controls():
@@ -161,8 +178,10 @@ def test_a_run_gives_one_table_of_all_histories_and_one_network_for_each_run(few
         "model",
         "kind",
         "depth",
+        "shortcut",
         "seed",
         "peak_rate",
+        "weight_decay",
     ]
     assert np.isfinite(history.select_dtypes("number").to_numpy()).all()
     assert history.index.tolist() == list(range(12))
@@ -197,7 +216,7 @@ def test_the_same_settings_give_the_same_result_twice(few_digits):
 
 def test_a_network_does_not_depend_on_those_trained_before_it(few_digits):
     _, nets = run(cut_down())
-    alone = cut_down().with_(models=("resnet8",), seeds=(1,), control_models=(), control_rates=())
+    alone = cut_down().with_(models=("resnet8",), seeds=(1,), control_models=(), controls=())
     (key,) = alone.runs()
     assert torch.equal(run(alone)[1][key].fc.weight, nets[key].fc.weight)
 
@@ -215,12 +234,12 @@ def test_with_checkpoints_a_second_call_trains_nothing(few_digits, tmp_path):
     folder = tmp_path / "new" / "folder"
     first, nets = run(cut_down(), checkpoints=folder)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "degradation-digits-plain8-rate0.02-seed0.pt",
-        "degradation-digits-plain8-rate0.02-seed1.pt",
-        "degradation-digits-plain8-rate0.05-seed0.pt",
-        "degradation-digits-plain8-rate0.05-seed1.pt",
-        "degradation-digits-resnet8-rate0.05-seed0.pt",
-        "degradation-digits-resnet8-rate0.05-seed1.pt",
+        "digits-plain8-2epochs-rate0.02-decay0.0005-seed0.pt",
+        "digits-plain8-2epochs-rate0.02-decay0.0005-seed1.pt",
+        "digits-plain8-2epochs-rate0.05-decay0.0005-seed0.pt",
+        "digits-plain8-2epochs-rate0.05-decay0.0005-seed1.pt",
+        "digits-resnet8-2epochs-rate0.05-decay0.0005-seed0.pt",
+        "digits-resnet8-2epochs-rate0.05-decay0.0005-seed1.pt",
     ]
     second, again = run(cut_down(), checkpoints=str(folder))
     pd.testing.assert_frame_equal(first, second, check_exact=True)  # the seconds too
@@ -230,7 +249,7 @@ def test_with_checkpoints_a_second_call_trains_nothing(few_digits, tmp_path):
 
 def test_an_experiment_that_was_stopped_goes_on_and_ends_as_one_never_stopped(few_digits, tmp_path, monkeypatch):
     whole, nets = run(cut_down())
-    fit, calls = experiments.fit, []
+    fit, calls = runs.fit, []
 
     def stopped_in_the_third_run(*arguments, **options):
         calls.append(1)
@@ -239,35 +258,42 @@ def test_an_experiment_that_was_stopped_goes_on_and_ends_as_one_never_stopped(fe
             if len(calls) == 3 and step == 5:
                 raise KeyboardInterrupt
 
-        return fit(*arguments, **options, after_step=stop)
+        return fit(*arguments, **options | {"after_step": stop})
 
-    monkeypatch.setattr(experiments, "fit", stopped_in_the_third_run)
+    monkeypatch.setattr(runs, "fit", stopped_in_the_third_run)
     with pytest.raises(KeyboardInterrupt):
         run(cut_down(), checkpoints=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.glob("*.pt"))) == 3
     history, resumed = run(cut_down(), checkpoints=tmp_path)
     pd.testing.assert_frame_equal(whole.drop(columns="seconds"), history.drop(columns="seconds"), check_exact=True)
     for key, model in nets.items():
         assert torch.equal(model.fc.weight, resumed[key].fc.weight)
 
 
-def test_checkpoints_of_other_epochs_are_refused_by_name(few_digits, tmp_path):
-    settings = cut_down()
+def test_a_run_of_other_epochs_rate_or_decay_has_a_checkpoint_of_its_own_and_other_differences_are_refused(
+    few_digits, tmp_path
+):
+    settings = cut_down().with_(models=("plain8",), seeds=(0,), controls=())
     run(settings, checkpoints=tmp_path)
-    longer = settings.with_(recipe=settings.recipe.with_(epochs=3))
-    with pytest.raises(ValueError, match=r"degradation-digits-plain8-rate0.05-seed0.pt .*differs in epochs"):
-        run(longer, checkpoints=tmp_path)
+    for change in ({"epochs": 3}, {"learning_rate": 0.1}, {"weight_decay": 0.0}):
+        run(settings.with_(recipe=settings.recipe.with_(**change)), checkpoints=tmp_path)
+    assert len(list(tmp_path.glob("*.pt"))) == 4
+    other = settings.with_(recipe=settings.recipe.with_(batch_size=48))
+    with pytest.raises(
+        ValueError, match=r"digits-plain8-2epochs-rate0.05-decay0.0005-seed0.pt .*differs in batch_size"
+    ):
+        run(other, checkpoints=tmp_path)
 
 
 @pytest.mark.parametrize(
     ("scale", "progress", "shown"), [("quick", None, 0), ("quick", True, 1), ("full", None, 1), ("full", False, 0)]
 )
 def test_progress_is_shown_beyond_the_quick_scale_unless_told_otherwise(few_digits, capsys, scale, progress, shown):
-    settings = cut_down().with_(scale=scale, models=("plain8",), seeds=(0,), control_rates=())
+    settings = cut_down().with_(scale=scale, models=("plain8",), seeds=(0,), controls=())
     run(settings, progress=progress)
     written = capsys.readouterr()
     assert written.out == ""
-    assert ("6/6" in written.err) == bool(shown)
+    assert ("100 %" in written.err and "1 of 1 networks" in written.err and "left" in written.err) == bool(shown)
     assert bool(written.err) == bool(shown)
 
 

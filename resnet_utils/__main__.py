@@ -1,0 +1,165 @@
+"""The command line: run a named experiment, train one network, or fetch a data set."""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from resnet_utils import data, experiments, models, records, runs, training
+from resnet_utils.experiments import Settings
+from resnet_utils.runs import Run, Trained
+
+PROGRAM = "python -m resnet_utils"
+WEIGHTS = ("resnet20", "plain20", "resnet56")  # kept with the degradation record
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    main = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
+    commands = main.add_subparsers(dest="command", required=True)
+
+    experiment = commands.add_parser("experiment", help="run a named experiment and write its record")
+    experiment.add_argument("name", choices=experiments.names())
+    experiment.add_argument("--scale", choices=experiments.SCALES, default="quick")
+    experiment.add_argument("--models", nargs="+", metavar="MODEL", help="only these of its models")
+    experiment.add_argument("--epochs", type=int, help="instead of the number of the scale")
+    experiment.add_argument("--at-once", type=int, default=1, help="networks that train at the same time")
+    experiment.add_argument("--compiled", action="store_true", help="train through torch.compile")
+    experiment.add_argument(
+        "--checkpoints", type=Path, default=Path("checkpoints"), help="folder; it goes on from there"
+    )
+    experiment.add_argument("--records", type=Path, help="folder; the package's own at the record scales")
+    experiment.add_argument("--allow-dirty", action="store_true", help="record although code is not committed")
+
+    train = commands.add_parser("train", help="train one network and print its history")
+    train.add_argument("model", help=f"one of {', '.join(models.names()[:9])}, … resnet20, plain56, …")
+    train.add_argument("--data", choices=data.names(), default="digits")
+    train.add_argument("--recipe", choices=("fast", "paper"), default="fast")
+    train.add_argument("--epochs", type=int)
+    train.add_argument("--learning-rate", type=float)
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--checkpoint", type=Path, help="file; it goes on from there")
+    train.add_argument("--compiled", action="store_true", help="train through torch.compile")
+
+    fetch = commands.add_parser("data", help="find or download a data set and check it")
+    fetch.add_argument("name", choices=data.names())
+    return main
+
+
+def run_experiment(asked: argparse.Namespace) -> None:
+    """Train, measure, and write the record of an experiment."""
+    settings = _settings(asked)
+    folder = asked.records or (records.FOLDER if asked.scale.startswith("record") else Path("records"))
+    start = records.start()
+    if not asked.allow_dirty:
+        records.check_clean(start)  # now, not after hours of training
+    print(settings, flush=True)
+    history, trained = experiments.run(
+        settings,
+        checkpoints=asked.checkpoints,
+        at_once=asked.at_once,
+        compiled=asked.compiled,
+        start=start,
+        progress=True,
+    )
+    print(experiments.last_epochs(history).to_string(index=False))
+    table = experiments.measure(settings, history, trained, asked.checkpoints)
+    about = {
+        "command": _command(asked),
+        "scale": settings.scale,
+        "settings": asdict(settings),
+        "seeds": list(settings.seeds),
+        "data": {"name": str(settings.images)}
+        | {f"{part}_sha256": s.sha256() for part, s in zip(("train", "test"), settings.images.load(), strict=True)},
+        "precision": str(training.best_precision(training.best_device())).removeprefix("torch."),
+        "seconds": float(history["seconds"].sum()),
+        "starts": _starts(settings, asked.checkpoints, start),
+    }
+    weights = _weights(settings, trained) if settings.experiment == "degradation" else {}
+    records.save(asked.name, table, about, weights=weights, folder=folder, allow_dirty=asked.allow_dirty)
+    print(f"wrote {folder / asked.name}.csv and .json" + (f", weights of {', '.join(weights)}" if weights else ""))
+
+
+def run_train(asked: argparse.Namespace) -> None:
+    """Train one network and print its history."""
+    recipe = training.FAST if asked.recipe == "fast" else training.PAPER
+    changes = {"epochs": asked.epochs, "learning_rate": asked.learning_rate}
+    recipe = recipe.with_(**{field: value for field, value in changes.items() if value is not None})
+    train, test = data.load(asked.data)
+    model = Run(asked.model, asked.seed, recipe).fresh(train)
+    history = training.fit(
+        model,
+        train,
+        recipe,
+        test=test,
+        seed=asked.seed,
+        checkpoint=asked.checkpoint,
+        compiled=asked.compiled,
+        progress=True,
+    )
+    print(history.to_string(index=False))
+
+
+def run_data(asked: argparse.Namespace) -> None:
+    """Find, download and check a data set, and print its hashes."""
+    for part, images in zip(("train", "test"), data.load(asked.name), strict=True):
+        print(f"{asked.name} {part:5} {len(images):6,} images  sha256 {images.sha256()}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 if all went well, 1 with a message if not. What was trained stays in the checkpoints."""
+    asked = parser().parse_args(arguments)
+    try:
+        {"experiment": run_experiment, "train": run_train, "data": run_data}[asked.command](asked)
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        print(f"{PROGRAM} {asked.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _settings(asked: argparse.Namespace) -> Settings:
+    """The settings of the experiment with what was asked for changed."""
+    settings = experiments.settings(asked.name, asked.scale)
+    if asked.epochs is not None:
+        settings = settings.with_(recipe=settings.recipe.with_(epochs=asked.epochs))
+    if asked.models:
+        if unknown := [model for model in asked.models if model not in settings.models]:
+            known = ", ".join(settings.models)
+            raise ValueError(f"{settings.experiment} has no {', '.join(unknown)}; its models are {known}")
+        control = tuple(model for model in settings.control_models if model in asked.models)
+        settings = settings.with_(models=tuple(asked.models), control_models=control)
+    return settings
+
+
+def _command(asked: argparse.Namespace) -> str:
+    """The command without the folders of this machine."""
+    epochs = asked.epochs or os.environ.get("RESNET_EPOCHS")
+    words = ["experiment", asked.name, "--scale", asked.scale]
+    words += ["--models", *asked.models] if asked.models else []
+    words += ["--epochs", str(epochs)] if epochs else []
+    words += ["--at-once", str(asked.at_once)] if asked.at_once > 1 else []
+    words += ["--compiled"] if asked.compiled else []
+    return f"{PROGRAM} {shlex.join(words)}"
+
+
+def _starts(settings: Settings, checkpoints: Path, last: dict) -> list[dict]:
+    """Every start that trained a part of these networks, in order, and the one that writes the record."""
+    every = [start for run in settings.runs() for start in runs.starts(run, settings.images, checkpoints)]
+    distinct = {json.dumps(start): start for start in [*every, last]}
+    return sorted(distinct.values(), key=lambda start: start["date"])
+
+
+def _weights(settings: Settings, trained: Trained) -> dict[str, dict[str, torch.Tensor]]:
+    """The weights that ship with the book: of the first seed, trained by the main recipe."""
+    first = {run.model: model for run, model in reversed(trained.items()) if run.recipe == settings.recipe}
+    return {name: first[name].state_dict() for name in WEIGHTS if name in first}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
