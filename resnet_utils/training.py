@@ -131,7 +131,7 @@ def fit(
         checkpoint = Path(checkpoint)
         run = asdict(recipe) | {"seed": seed, "data": train.sha256(), "model": repr(model)}
         history = checkpoints.restore(checkpoint, state, run) if checkpoint.exists() else []
-    network = torch.compile(model) if compiled else model  # both hold the same weights
+    network = torch.compile(model, dynamic=False) if compiled else model  # both hold the same weights
 
     step, steps = len(history) * len(batches), recipe.epochs * len(batches)
     with tqdm(total=steps, initial=step, disable=not progress, mininterval=1, unit="step") as bar:
