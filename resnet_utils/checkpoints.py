@@ -17,11 +17,20 @@ def save(path: Path, state: dict[str, Any], run: dict, history: list[dict]) -> N
         run: what tells this run from others: recipe, seed, hash of the data, the printed model.
         history: one row for each epoch so far. The order of the images, their augmentation and the learning rate
             follow from the seed and the number of epochs, so they need no saved state.
+
+    Raises:
+        OSError: if it cannot be written, because the disk is full or the folder read-only.
     """
     content = {name: part.state_dict() for name, part in state.items()}
     rng = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-    with atomic(path) as temporary:
-        torch.save(content | {"rng": rng, "run": run, "history": history}, temporary)
+    try:
+        with atomic(path) as temporary:
+            torch.save(content | {"rng": rng, "run": run, "history": history}, temporary)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise OSError(
+            f"the checkpoint {path} could not be written ({error}). If there was one before it, it is still whole. "
+            "Free some space or choose a folder that can be written, then run again: training goes on from there."
+        ) from error
 
 
 def restore(path: Path, state: dict[str, Any], run: dict) -> list[dict]:

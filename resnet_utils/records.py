@@ -162,9 +162,10 @@ def check_clean(started: Mapping[str, object]) -> None:
     """Raise ValueError unless what `start` returned names a commit that holds all the code that ran."""
     if started["commit"] and not started["changed"]:
         return
-    what = f"of changes that are not committed: {'; '.join(started['changed'])}" if started["commit"] else "no commit"
+    changed = "; ".join(line.strip() for line in started["changed"])
+    what = f"code was changed and not committed ({changed})" if started["commit"] else "the code had no commit"
     raise ValueError(
-        f"a record must name the code that made it, and at the start of {started['date']} there was {what}. "
+        f"a record must name the code that made it, and at the start of {started['date']} {what}. "
         "Commit, then run again; or allow it (--allow-dirty), and the record says so."
     )
 

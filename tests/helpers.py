@@ -1,6 +1,16 @@
 """What several test modules need."""
 
+import os
+from pathlib import Path
+
+import pytest
 from torch import nn
+
+CIFAR10 = Path(os.environ.get("RESNET_UTILS_DATA", "")) / "cifar10"
+real_cifar10 = pytest.mark.skipif(
+    "RESNET_UTILS_DATA" not in os.environ or not CIFAR10.is_dir(),
+    reason="the real CIFAR-10 is not here: RESNET_UTILS_DATA points to no folder that holds cifar10/",
+)
 
 
 def unsettle(module: nn.Module) -> None:

@@ -21,6 +21,7 @@ from time import perf_counter
 import numpy as np
 import pytest
 import torch
+from helpers import CIFAR10, real_cifar10
 from PIL import Image
 
 from resnet_utils import cifar10, data
@@ -515,14 +516,8 @@ def test_the_real_mirrors_are_asked_over_https_for_the_published_archive():
 
 # The real images
 
-FOLDER = Path(os.environ.get("RESNET_UTILS_DATA", "")) / "cifar10"
-real = pytest.mark.skipif(
-    "RESNET_UTILS_DATA" not in os.environ or not FOLDER.is_dir(),
-    reason="the real CIFAR-10 is not here: RESNET_UTILS_DATA points to no folder that holds cifar10/",
-)
 
-
-@real
+@real_cifar10
 def test_the_real_cifar10_has_its_published_size_order_and_statistics():
     train, test = data.load("cifar10")
     assert train.images.shape == (50_000, 3, 32, 32)
@@ -540,7 +535,7 @@ def test_the_real_cifar10_has_its_published_size_order_and_statistics():
         assert deviation.item() == pytest.approx(std, abs=5e-5)
 
 
-@real
+@real_cifar10
 def test_the_real_cifar10_loads_in_under_a_second_the_second_time():
     data.load("cifar10")
     start = perf_counter()
@@ -548,12 +543,12 @@ def test_the_real_cifar10_loads_in_under_a_second_the_second_time():
     assert perf_counter() - start < 1
 
 
-@real
-@pytest.mark.skipif(not (FOLDER / "train").is_dir(), reason="the real CIFAR-10 is not kept as pictures here")
+@real_cifar10
+@pytest.mark.skipif(not (CIFAR10 / "train").is_dir(), reason="the real CIFAR-10 is not kept as pictures here")
 def test_the_real_tensors_are_the_pictures_in_order_of_class_and_file_name():
     for images, split, count in zip(data.load("cifar10"), ("train", "test"), (5000, 1000), strict=True):
         for label, name in enumerate(CLASSES):
-            paths = sorted((FOLDER / split / name).iterdir(), key=lambda path: path.name)
+            paths = sorted((CIFAR10 / split / name).iterdir(), key=lambda path: path.name)
             for k in (0, 1, count // 2, count - 1):
                 picture = np.asarray(Image.open(paths[k]))
                 assert np.array_equal(images.images[label * count + k].permute(1, 2, 0).numpy(), picture)

@@ -4,10 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from helpers import unsettle
 from pandas.testing import assert_frame_equal
 from torch import Tensor, nn
 
-from resnet_utils import models
+from resnet_utils import models, probes
 from resnet_utils.probes import gradient_norms
 
 LABELS = torch.tensor([0, 2, 1, 2])
@@ -184,3 +185,67 @@ def test_frozen_layers_are_measured_like_all_others():
 def test_a_model_without_layers_to_measure_is_refused():
     with pytest.raises(ValueError, match=r"no convolution and no linear layer to measure"):
         gradient_norms(nn.Sequential(nn.Flatten(), nn.ReLU()), images(), LABELS)
+
+
+# A network without a block
+
+
+@pytest.mark.parametrize("name", ["resnet14", "preact14"])
+def test_without_a_block_whose_layers_give_zero_nothing_changes(name):
+    torch.manual_seed(0)
+    model = models.build(name, in_channels=1).eval()
+    unsettle(model)
+    x = torch.randn(4, 1, 8, 8)
+    for block in probes.removable_blocks(model):
+        silenced = copy.deepcopy(model)
+        last = dict(silenced.blocks())[block]
+        nn.init.zeros_(last.conv2.weight)
+        if name == "resnet14":  # its last BN would add its own shift
+            last.bn2.weight.data.zero_()
+            last.bn2.bias.data.zero_()
+        torch.testing.assert_close(probes.without_block(model, block)(x), silenced(x))
+        assert not torch.allclose(model(x), silenced(x))
+
+
+def test_without_a_plain_block_the_next_one_gets_its_input():
+    torch.manual_seed(0)
+    model = models.build("plain14", in_channels=1).eval()
+    x = torch.randn(4, 1, 8, 8)
+    skipped = copy.deepcopy(model)
+    skipped.layer2[1].forward = lambda x: x
+    assert torch.equal(probes.without_block(model, "layer2.1")(x), skipped(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet14", ["layer1.0", "layer1.1", "layer2.0", "layer2.1", "layer3.0", "layer3.1"]),
+        ("plain14", ["layer1.0", "layer1.1", "layer2.1", "layer3.1"]),
+        ("plain18", ["layer1.0", "layer1.1", "layer2.1", "layer3.1", "layer4.1"]),
+    ],
+)
+def test_all_blocks_can_be_left_out_but_the_plain_ones_that_change_the_shape(name, expected):
+    model = models.build(name)
+    assert probes.removable_blocks(model) == expected
+    size = 32 if name != "plain18" else 64
+    for block in expected:
+        probes.without_block(model, block).eval()(torch.randn(1, 3, size, size))
+
+
+def test_leaving_out_a_block_leaves_the_network_alone():
+    model = models.build("resnet14")
+    before = copy.deepcopy(model)
+    twin = probes.without_block(model, "layer2.0")
+    nn.init.zeros_(twin.conv1.weight)
+    twin.get_submodule("layer1.0").conv1.weight.data.zero_()
+    assert repr(model) == repr(before)
+    for name, value in before.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("block", "reason"), [("layer2.0", "is plain and changes the shape"), ("layer9.0", "does not exist")]
+)
+def test_a_block_that_cannot_be_left_out_is_refused_with_those_that_can(block, reason):
+    with pytest.raises(ValueError, match=rf"block '{block}' {reason}; choose one of layer1.0, layer1.1, layer2.1"):
+        probes.without_block(models.build("plain14"), block)
