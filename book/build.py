@@ -68,7 +68,7 @@ def read_manifest() -> dict[str, dict]:
 def execute() -> bool:
     """Execute the notebooks whose outputs are missing or stale; whether all went well."""
     manifest = read_manifest()
-    notebooks = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     fingerprints = {path: fingerprint(path) for path in notebooks}
     stale = [
         path

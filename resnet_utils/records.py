@@ -74,6 +74,21 @@ def provenance(name: str, folder: Path = FOLDER) -> dict:
     return json.loads(path.read_text())
 
 
+def describe(name: str, folder: Path = FOLDER) -> str:
+    """Where a record comes from, in Markdown, to stand under its figures."""
+    it = provenance(name, folder)
+    seeds = ", ".join(map(str, it["seeds"]))
+    commits = ", ".join(dict.fromkeys(f"`{start['commit'][:7]}`" for start in it["starts"]))
+    devices = " and ".join(dict.fromkeys(start["device"] for start in it["starts"]))
+    return (
+        f"*Recorded run* `{name}`, scale `{it['scale']}`: {it['data']['name']} (training images sha256 "
+        f"{it['data']['train_sha256'][:8]}…), {it['settings']['recipe']['epochs']} epochs, seed {seeds}, "
+        f"{it['precision']} on {devices}, PyTorch {it['versions']['torch']}, {it['seconds'] / 60:.0f} minutes of "
+        f"training (the networks' times added up), {it['date'][:10]}, code {commits}. "
+        f"To make it again: `{it['command']}`."
+    )
+
+
 def load_weights(name: str, folder: Path = FOLDER) -> dict[str, Tensor]:
     """The trained weights of a network, say "resnet20", for `models.build(name).load_state_dict(…)`.
 

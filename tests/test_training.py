@@ -3,10 +3,6 @@
 import copy
 import math
 import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import resnet_utils
 from resnet_utils import data, models, training
 from resnet_utils.data import Batches
 from resnet_utils.training import FAST, PAPER, Recipe, best_precision, evaluate, fit, predict, rate
@@ -348,6 +343,58 @@ def test_float16_leaves_out_steps_that_overflow_without_a_warning(few):
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
 
 
+# Hooks, memory, compiling
+
+
+def test_after_epoch_is_called_with_every_epoch_from_1_before_its_checkpoint(few, tmp_path):
+    path, seen = tmp_path / "run.pt", []
+
+    def note(epoch):
+        written = len(torch.load(path, weights_only=True)["history"]) if path.exists() else 0
+        seen.append((epoch, written))
+
+    train(network(), few[0], checkpoint=path, after_epoch=note)
+    assert seen == [(1, 0), (2, 1), (3, 2)]
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_when_the_gpu_has_no_memory_left_the_error_says_what_to_do(few, tmp_path, where):
+    class Greedy(nn.Module):
+        """Runs out of memory in the fourth step, as a GPU would."""
+
+        def __init__(self):
+            super().__init__()
+            self.fc, self.calls = linear(), 0
+
+        def forward(self, x):
+            self.calls += 1
+            out = self.fc(x)
+            if self.calls == 4 and where == "forward":
+                self.refuse()
+            if self.calls == 4:
+                out.register_hook(lambda _gradient: self.refuse())
+            return out
+
+        def refuse(self):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    path = tmp_path / "run.pt"
+    with pytest.raises(torch.OutOfMemoryError, match=r"no memory left for batches of 32 .*halve batch_size") as caught:
+        train(Greedy(), few[0], checkpoint=path)
+    assert "Restart the runtime" in str(caught.value)
+    assert "2.00 GiB" in str(caught.value.__cause__)
+    assert len(torch.load(path, weights_only=True)["history"]) == 1
+
+
+def test_a_compiled_run_learns_the_same_and_leaves_the_model_as_it_was(few):
+    plain, compiled = network(), network()
+    expected = train(plain, few[0], precision=torch.float32)
+    found = train(compiled, few[0], precision=torch.float32, compiled=True)
+    np.testing.assert_allclose(found["train_loss"], expected["train_loss"], rtol=2e-2)
+    assert repr(compiled) == repr(plain)
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+
+
 # A loss that is no number
 
 
@@ -434,44 +481,6 @@ def test_random_numbers_of_the_model_itself_go_on_where_they_stopped(few, tmp_pa
     torch.manual_seed(99)
     assert_same_history(history, train(resumed, few[0], checkpoint=tmp_path / "run.pt"))
     assert_same_weights(whole, resumed)
-
-
-def test_a_run_killed_by_the_system_and_resumed_equals_one_never_stopped(few, tmp_path):
-    path = tmp_path / "run.pt"
-    recipe = SHORT.with_(epochs=6)
-    child = f"""
-import sys, time, torch
-from resnet_utils import data, models
-from resnet_utils.training import FAST, fit
-torch.set_num_threads({torch.get_num_threads()})
-def after_step(step):
-    print(step, flush=True)
-    time.sleep(0.02 if step < 14 else 60)  # of 18 steps: the kill finds it running, however slow the machine
-torch.manual_seed(0)
-model = models.build("resnet8", num_classes=10, in_channels=1)
-images = data.load("digits")[0].take(torch.arange(96))
-recipe = FAST.with_(epochs=6, batch_size=32, learning_rate=0.1)
-fit(model, images, recipe, device="cpu", seed=2, checkpoint={str(path)!r}, after_step=after_step)
-"""
-    process = subprocess.Popen(
-        [sys.executable, "-c", child],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(resnet_utils.__file__).parents[1],
-        env=os.environ,
-    )
-    with process:
-        for line in process.stdout:
-            if int(line) == 8:  # the middle of epoch 3
-                process.kill()
-                break
-    assert process.returncode == -signal.SIGKILL
-    finished = len(torch.load(path, weights_only=True)["history"])
-    assert 2 <= finished < 6
-    whole, resumed = network(), network(seed=77)
-    expected = train(whole, few[0], recipe, seed=2)
-    assert_same_history(train(resumed, few[0], recipe, seed=2, checkpoint=path), expected)
-    assert_same_weights(resumed, whole)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_it(few, tmp_path, monkeypatch, never_stopped):

@@ -21,7 +21,7 @@ from sphinx.transforms import SphinxTransform
 
 KINDS = "Objectives|Prerequisites|Time|Exercise|Warning|Note|Myth|Definition|What we measured"
 CALLOUT = re.compile(rf"({KINDS})( \d+(?:\.\d+)*)?( \([^)]*\))?\.?")
-CAPTION = re.compile(r"(Figure|Table) (\d+(?:\.\d+)*)\.")
+CAPTION = re.compile(r"(Figure|Table) ((?:\d+|[A-Z])(?:\.\d+)*)\.")
 
 
 def match_opening(paragraph: nodes.Node | None, pattern: re.Pattern) -> re.Match | None:
