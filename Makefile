@@ -44,20 +44,9 @@ format: $(READY) ## let ruff rewrite what lint would refuse
 serve: book ## show the book at http://localhost:8000 (PORT=… for another)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
-# The full-scale runs, on the GPU if there is one. It is safe to stop and to start again.
-SCALE ?= $(shell $(BIN)/python -c 'import torch; print("record" if torch.cuda.is_available() else "record-cpu")')
 AT_ONCE ?= 2
-EXPERIMENT = $(BIN)/python -m resnet_utils experiment
-
-record: $(READY) ## make the recorded runs again: an hour on a GPU, three on two CPU cores (SCALE=… AT_ONCE=…)
-	@echo "The scale is $(SCALE), with $(AT_ONCE) networks at once."
-	$(EXPERIMENT) recipe --scale $(SCALE) --at-once $(AT_ONCE)
-	$(EXPERIMENT) degradation --scale $(SCALE) --at-once $(AT_ONCE) --models plain20 resnet20 plain56 resnet56
-	$(EXPERIMENT) resnet18 --scale $(SCALE)
-	$(EXPERIMENT) degradation --scale $(SCALE) --at-once $(AT_ONCE)
-	$(EXPERIMENT) shortcuts --scale $(SCALE) --at-once $(AT_ONCE)
-	$(EXPERIMENT) lesion --scale $(SCALE) --at-once $(AT_ONCE)
-	$(EXPERIMENT) gradients --scale $(SCALE) --at-once $(AT_ONCE)
+record: $(READY) ## make the recorded runs again, AT_ONCE=2 networks at a time: on a GPU, or smaller ones on a CPU
+	$(BIN)/python -m resnet_utils record --at-once $(AT_ONCE) $(if $(SCALE),--scale $(SCALE))
 
 bench: $(READY) ## compare the training loop with that of an ordinary tutorial, on CIFAR-10
 	$(BIN)/python -m resnet_utils bench --output _build/bench.json

@@ -14,10 +14,20 @@ import torch
 
 from resnet_utils import bench, data, experiments, models, records, runs, training
 from resnet_utils.experiments import Settings
-from resnet_utils.files import atomic
+from resnet_utils.files import atomic, check_writable
 from resnet_utils.runs import Run, Trained
 
 PROGRAM = "python -m resnet_utils"
+RECORDS = (  # in the order of their weight: where time is short, the first matter most
+    ["degradation", "--models", "plain20", "resnet20", "plain56", "resnet56"],
+    ["resnet18"],
+    ["degradation"],  # with the other depths and the controls; what was trained above is not trained again
+    ["shortcuts"],
+    ["lesion"],
+    ["gradients"],
+    ["recipe"],
+)
+FAILURES = (ValueError, OSError, FloatingPointError, torch.OutOfMemoryError)  # what the package raises with advice
 WEIGHTS = ("resnet20", "plain20", "resnet56")  # kept with the degradation record
 
 
@@ -26,18 +36,23 @@ def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
     commands = main.add_subparsers(dest="command", required=True)
 
-    experiment = commands.add_parser("experiment", help="run a named experiment and write its record")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--at-once", type=int, default=1, help="networks that train at the same time")
+    shared.add_argument("--compiled", action="store_true", help="train through torch.compile")
+    shared.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder; goes on from there")
+    shared.add_argument("--records", type=Path, help="folder; else the package's own for a whole record, and records")
+    shared.add_argument("--allow-dirty", action="store_true", help="record although code is not committed")
+
+    experiment = commands.add_parser("experiment", parents=[shared], help="run a named experiment, write its record")
     experiment.add_argument("name", choices=experiments.names())
     experiment.add_argument("--scale", choices=experiments.SCALES, default="quick")
-    experiment.add_argument("--models", nargs="+", metavar="MODEL", help="only these of its models")
-    experiment.add_argument("--epochs", type=int, help="instead of the number of the scale")
-    experiment.add_argument("--at-once", type=int, default=1, help="networks that train at the same time")
-    experiment.add_argument("--compiled", action="store_true", help="train through torch.compile")
     experiment.add_argument(
-        "--checkpoints", type=Path, default=Path("checkpoints"), help="folder; it goes on from there"
+        "--models", nargs="+", metavar="MODEL", help="only these of its models, without the controls"
     )
-    experiment.add_argument("--records", type=Path, help="folder; the package's own at the record scales")
-    experiment.add_argument("--allow-dirty", action="store_true", help="record although code is not committed")
+    experiment.add_argument("--epochs", type=int, help="instead of the number of the scale")
+
+    record = commands.add_parser("record", parents=[shared], help="run all experiments and write their records")
+    record.add_argument("--scale", choices=("record", "record-cpu"), help="record on a GPU, else record-cpu")
 
     train = commands.add_parser("train", help="train one network and print its history")
     train.add_argument("model", help=f"one of {', '.join(models.names()[:9])}, … resnet20, plain56, …")
@@ -61,13 +76,22 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def run_experiment(asked: argparse.Namespace) -> None:
-    """Train, measure, and write the record of an experiment."""
+def run_experiment(asked: argparse.Namespace, start: dict) -> None:
+    """Train, measure, and write the record of an experiment.
+
+    `start` is what `records.start` said when this process began: its code is what runs, whatever is on the disk now.
+    """
     settings = _settings(asked)
-    folder = asked.records or (records.FOLDER if asked.scale.startswith("record") else Path("records"))
-    start = records.start()
-    if not asked.allow_dirty:
-        records.check_clean(start)  # now, not after hours of training
+    whole = asked.scale.startswith("record") and not (asked.models or asked.epochs)
+    folder = asked.records or (records.FOLDER if whole else Path("records"))
+    precision = str(training.best_precision(training.best_device())).removeprefix("torch.")
+    start = start | {"command": _command(asked), "precision": precision}
+    before = [each for run in settings.runs() for each in runs.starts(run, settings.images, asked.checkpoints)]
+    for each in [] if asked.allow_dirty else [*before, start]:
+        records.check_clean(each)  # now, not after hours of training
+    records.check_replaceable(asked.name, settings.scale, folder)
+    for each in (asked.checkpoints, folder):
+        check_writable(each)
     print(settings, flush=True)
     history, trained = experiments.run(
         settings,
@@ -79,14 +103,14 @@ def run_experiment(asked: argparse.Namespace) -> None:
     )
     print(experiments.last_epochs(history).to_string(index=False))
     table = experiments.measure(settings, history, trained, asked.checkpoints)
+    train, test = settings.images.load()
     about = {
-        "command": _command(asked),
+        "command": start["command"],
         "scale": settings.scale,
         "settings": asdict(settings),
         "seeds": list(settings.seeds),
-        "data": {"name": str(settings.images)}
-        | {f"{part}_sha256": s.sha256() for part, s in zip(("train", "test"), settings.images.load(), strict=True)},
-        "precision": str(training.best_precision(training.best_device())).removeprefix("torch."),
+        "data": {"name": str(settings.images), "train_sha256": train.sha256(), "test_sha256": test.sha256()},
+        "precision": precision,
         "seconds": float(history["seconds"].sum()),
         "starts": _starts(settings, asked.checkpoints, start),
     }
@@ -95,7 +119,25 @@ def run_experiment(asked: argparse.Namespace) -> None:
     print(f"wrote {folder / asked.name}.csv and .json" + (f", weights of {', '.join(weights)}" if weights else ""))
 
 
-def run_train(asked: argparse.Namespace) -> None:
+def run_record(asked: argparse.Namespace, start: dict) -> None:
+    """Run all experiments one after the other; one that fails does not stop the others."""
+    scale = asked.scale or ("record" if training.best_device().type == "cuda" else "record-cpu")
+    common = vars(asked) | {"scale": scale, "records": asked.records or records.FOLDER}
+    if not asked.allow_dirty:
+        records.check_clean(start)
+    failed = []
+    for words in RECORDS:
+        try:
+            each = parser().parse_args(["experiment", *words])
+            run_experiment(argparse.Namespace(**vars(each) | common), start)
+        except FAILURES as error:
+            failed.append(f"{words[0]}: {error}")
+            print(failed[-1], file=sys.stderr)
+    if failed:
+        raise ValueError("some records were not made:\n" + "\n".join(failed))
+
+
+def run_train(asked: argparse.Namespace, _start: dict) -> None:
     """Train one network and print its history."""
     recipe = training.FAST if asked.recipe == "fast" else training.PAPER
     changes = {"epochs": asked.epochs, "learning_rate": asked.learning_rate}
@@ -115,17 +157,15 @@ def run_train(asked: argparse.Namespace) -> None:
     print(history.to_string(index=False))
 
 
-def run_data(asked: argparse.Namespace) -> None:
+def run_data(asked: argparse.Namespace, _start: dict) -> None:
     """Find, download and check a data set, and print its hashes."""
     for part, images in zip(("train", "test"), data.load(asked.name), strict=True):
         print(f"{asked.name} {part:5} {len(images):6,} images  sha256 {images.sha256()}")
 
 
-def run_bench(asked: argparse.Namespace) -> None:
+def run_bench(asked: argparse.Namespace, start: dict) -> None:
     """Measure both loops; print a table, and write JSON if asked."""
-    result = records.start() | bench.compare(
-        asked.models, steps=asked.steps, rounds=asked.rounds, compiled=asked.compiled
-    )
+    result = start | bench.compare(asked.models, steps=asked.steps, rounds=asked.rounds, compiled=asked.compiled)
     where = f"{result['device']}, {result['precision']}, batches of {result['batch_size']}"
     print(f"{where}, medians of {asked.rounds} rounds")
     table = pd.DataFrame(result["networks"])
@@ -143,9 +183,10 @@ def run_bench(asked: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 if all went well, 1 with a message if not. What was trained stays in the checkpoints."""
     asked = parser().parse_args(arguments)
+    run = {"experiment": run_experiment, "record": run_record, "train": run_train, "bench": run_bench, "data": run_data}
     try:
-        {"experiment": run_experiment, "train": run_train, "bench": run_bench, "data": run_data}[asked.command](asked)
-    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        run[asked.command](asked, records.start())
+    except FAILURES as error:
         print(f"{PROGRAM} {asked.command}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -160,8 +201,7 @@ def _settings(asked: argparse.Namespace) -> Settings:
         if unknown := [model for model in asked.models if model not in settings.models]:
             known = ", ".join(settings.models)
             raise ValueError(f"{settings.experiment} has no {', '.join(unknown)}; its models are {known}")
-        control = tuple(model for model in settings.control_models if model in asked.models)
-        settings = settings.with_(models=tuple(asked.models), control_models=control)
+        settings = settings.with_(models=tuple(asked.models), control_models=(), controls=())
     return settings
 
 

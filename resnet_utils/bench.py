@@ -5,13 +5,15 @@ images, float32, and `.item()` in every step. Both train the same network with b
 turns, each time in a new process, so that a change in the machine's speed meets both and memory is counted apart.
 """
 
+import math
 import multiprocessing
-import resource
 import statistics
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,9 +27,10 @@ from resnet_utils.training import FAST, best_device, best_precision, fit
 
 BATCH = 128
 WARM_UP = 4  # steps before the clock starts
-PREFETCHED = (
-    4  # batches that the two workers of a DataLoader make in advance: as many are never used, so that all count
-)
+
+
+class _EnoughError(Exception):
+    """Ends a training whose steps have been timed."""
 
 
 class _Pictures(Dataset):
@@ -54,49 +57,55 @@ class _Pictures(Dataset):
 
 def ours(name: str, steps: int, compiled: bool = False) -> dict[str, float]:
     """Train `name` by `training.fit` for some steps; images per second, the matrix-product rate, and peak memory."""
-    some, model, device = _prepare(name, steps)
+    train, model, device = _prepare(name)
     times = []
 
-    def note(_step: int) -> None:
-        _finish(device)
-        times.append(perf_counter())
+    def note(step: int) -> None:
+        if step in (WARM_UP, WARM_UP + steps):
+            _finish(device)
+            times.append(perf_counter())
+        if step == WARM_UP + steps:
+            raise _EnoughError
 
-    fit(model, some, FAST.with_(epochs=1, batch_size=BATCH), compiled=compiled, after_step=note)
-    seconds = times[WARM_UP + steps - 1] - times[WARM_UP - 1]
-    return {"images_per_s": steps * BATCH / seconds, "peak_mb": _peak_mb(), "matmul_gflops": matmul_gflops(device)}
+    with suppress(_EnoughError):
+        fit(model, train, FAST.with_(epochs=1, batch_size=BATCH), compiled=compiled, after_step=note)
+    rate = steps * BATCH / (times[1] - times[0])
+    return {"images_per_s": rate, "peak_mb": _peak_mb(), "matmul_gflops": matmul_gflops(device)}
 
 
 def ordinary(name: str, steps: int) -> dict[str, float]:
     """Train `name` as an ordinary tutorial does for some steps; images per second and peak memory."""
-    some, model, device = _prepare(name, steps)
+    train, model, device = _prepare(name)
     model.to(device).train()
-    loader = DataLoader(_Pictures(some), batch_size=BATCH, shuffle=True, num_workers=2, prefetch_factor=PREFETCHED // 2)
+    loader = DataLoader(_Pictures(train), batch_size=BATCH, shuffle=True, num_workers=2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     running_loss, start = 0.0, 0.0
-    for step, (x, y) in enumerate(loader):
-        if step == WARM_UP:
-            start = perf_counter()
-        if step == WARM_UP + steps:
-            break
+    for step, (x, y) in enumerate(loader, start=1):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x.to(device)), y.to(device))
         loss.backward()
         optimizer.step()
         running_loss += loss.item()
-    _finish(device)
-    return {"images_per_s": steps * BATCH / (perf_counter() - start), "peak_mb": _peak_mb()}
+        if step == WARM_UP:
+            start = perf_counter()
+        if step == WARM_UP + steps:
+            seconds = perf_counter() - start  # before the loader stops its workers
+            return {"images_per_s": steps * BATCH / seconds, "peak_mb": _peak_mb()}
+    raise ValueError(f"{steps} steps are more than an epoch of {len(loader)}; time fewer")
 
 
 def matmul_gflops(device: torch.device, size: int = 4096) -> float:
     """How fast the device multiplies square matrices in `best_precision`: the best of five, in 10^9 operations/s."""
     a = torch.randn(size, size, device=device).to(best_precision(device))
+    products = 1 if device.type == "cpu" else 20  # one takes a GPU too little time to be measured alone
     seconds = []
     for _ in range(5):
         start = perf_counter()
-        a @ a
+        for _ in range(products):
+            a @ a
         _finish(device)
         seconds.append(perf_counter() - start)
-    return 2 * size**3 / min(seconds) / 1e9
+    return products * 2 * size**3 / min(seconds) / 1e9
 
 
 def load_seconds() -> float:
@@ -117,15 +126,15 @@ def compare(names: Sequence[str], *, steps: int = 12, rounds: int = 3, compiled:
         compiled: whether our loop trains through `torch.compile`.
 
     Returns:
-        device, precision, batch_size, second_load_s, and "networks": for each its name, images_per_s of both loops,
-        their ratio (median and range of the rounds), gflops of our loop (10^9 operations/s; the backward pass counted
-        as two forward passes), share (of the matrix-product rate measured beside it) and peak_mb of both.
+        precision, batch_size, steps, rounds, compiled, second_load_s, and "networks": for each its name, images_per_s
+        of both loops, their ratio (median and range of the rounds), gflops of our loop (10^9 operations/s; the backward
+        pass counted as two forward passes), share (of the matrix-product rate measured beside it) and peak_mb of both.
     """
     data.load("cifar10")  # decodes the images if that was never done
     device = best_device()
     table = []
     for name in names:
-        turns = [(_apart(ours, name, steps, compiled), _apart(ordinary, name, steps)) for _ in range(rounds)]
+        turns = [_turn(name, steps, compiled, ours_first=turn % 2 == 0) for turn in range(rounds)]
         operations = 3 * 2 * counting.multiply_adds(models.build(name), (3, 32, 32))
         ratios = [own["images_per_s"] / other["images_per_s"] for own, other in turns]
         shares = [own["images_per_s"] * operations / own["matmul_gflops"] / 1e9 for own, _ in turns]
@@ -147,21 +156,32 @@ def compare(names: Sequence[str], *, steps: int = 12, rounds: int = 3, compiled:
         )
     return {
         "batch_size": BATCH,
+        "steps": steps,
+        "rounds": rounds,
+        "compiled": compiled,
         "precision": str(best_precision(device)).removeprefix("torch."),
         "second_load_s": _apart(load_seconds),
         "networks": table,
     }
 
 
-def _prepare(name: str, steps: int) -> tuple[ImageSet, torch.nn.Module, torch.device]:
-    """Images for the steps, a fresh network, and the device."""
+def _turn(name: str, steps: int, compiled: bool, *, ours_first: bool) -> tuple[dict, dict]:
+    """One measurement of our loop and one of the ordinary loop."""
+    if ours_first:
+        own = _apart(ours, name, steps, compiled)
+        return own, _apart(ordinary, name, steps)
+    other = _apart(ordinary, name, steps)
+    return _apart(ours, name, steps, compiled), other
+
+
+def _prepare(name: str) -> tuple[ImageSet, torch.nn.Module, torch.device]:
+    """The training images, a fresh network, and the device."""
     train, _ = data.load("cifar10")
     torch.manual_seed(0)
-    chosen = torch.randperm(len(train))[: BATCH * (WARM_UP + steps + PREFETCHED)]
-    return train.take(chosen), models.build(name), best_device()
+    return train, models.build(name), best_device()
 
 
-def _apart(function: object, *arguments: object) -> object:
+def _apart(function: Callable, *arguments: object) -> Any:
     """Call the function in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
@@ -169,15 +189,22 @@ def _apart(function: object, *arguments: object) -> object:
 
 def _finish(device: torch.device) -> None:
     """Wait for what was asked of a GPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
 
 
 def _peak_mb() -> float:
-    """The most memory that this process and the largest of its workers held, in 10^6 bytes; on a GPU, the GPU's."""
+    """The most memory that this process held, and what its workers hold now, in 10^6 bytes; on a GPU, the GPU's.
+
+    NaN where the system does not say: it is read from Linux's /proc, whose figures are in kibibytes.
+    """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return (
-        sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit / 1e6
-    )
+    asked = [("self/status", "VmHWM:")]
+    asked += [(f"{worker.pid}/smaps_rollup", "Pss:") for worker in multiprocessing.active_children()]
+    try:
+        lines = [line.split() for file, _ in asked for line in Path("/proc", file).read_text().splitlines()]
+    except OSError:
+        return math.nan
+    wanted = {word for _, word in asked}
+    return sum(int(line[1]) for line in lines if line[0] in wanted) * 1024 / 1e6

@@ -130,8 +130,15 @@ _LOADERS = {"digits": _digits, "cifar10": _cifar10}
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """uint8 images (N, C, H, W) to float32 with mean 0 and deviation 1 by channel, keeping the memory format."""
-    scale = torch.tensor(std, device=images.device).mul(255).view(1, -1, 1, 1)
-    shift = torch.tensor(mean, device=images.device).mul(255).view(1, -1, 1, 1)
+    return _standardise(images, *_shift_and_scale(mean, std, images.device))
+
+
+def _shift_and_scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each channel on the scale 0 to 255, shaped (1, C, 1, 1)."""
+    return tuple(torch.tensor(values).mul(255).view(1, -1, 1, 1).to(device) for values in (mean, std))
+
+
+def _standardise(images: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return images.float().sub_(shift).div_(scale)
 
 
@@ -212,6 +219,8 @@ class Batches:
         self.padding = images.padding if train else 0
         self.padded = _pad(images.images.to(self.device), self.padding)
         self.labels = images.labels.to(self.device)
+        # Made once: a copy to a GPU in every step would make the processor wait for it.
+        self.shift_and_scale = _shift_and_scale(images.mean, images.std, self.device)
 
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch_size)
@@ -230,5 +239,5 @@ class Batches:
             part = slice(start, start + self.batch_size)
             which = order[part]
             x = _crop(self.padded, which, top[part], left[part], mirrored[part], size=self.images.images.shape[2:])
-            x = normalise(x, self.images.mean, self.images.std)
+            x = _standardise(x, *self.shift_and_scale)
             yield x.contiguous(memory_format=self.format), self.labels[which]

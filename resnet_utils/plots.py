@@ -14,6 +14,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
 
 COLOURS = {"residual": "#0072B2", "plain": "#D55E00"}
+DASHES = {20: "", 56: (4, 2), 8: (1, 1.5), 32: (6, 2, 1, 2), 44: (3, 1, 1, 1), 110: (8, 2)}  # by depth, in every figure
 _LABELS = {
     "train_loss": "training loss (nats)",
     "train_error": "training error (%)",
@@ -53,8 +54,9 @@ def learning_curves(history: pd.DataFrame, y: str = "train_error", *, ax: Axes |
     """
     ax = ax or plt.gca()
     kinds = [kind for kind in COLOURS if kind in set(history["kind"])]
-    depths = sorted(history["depth"].unique())
-    dashes = dict(zip(depths, ["", (4, 2), (1, 1.5), (6, 2, 1, 2), (3, 1, 1, 1)], strict=False))
+    others = sorted(set(history["depth"]) - set(DASHES))
+    spare = [dashes for depth, dashes in DASHES.items() if depth not in set(history["depth"])]
+    dashes = DASHES | dict(zip(others, spare, strict=False))
     sns.lineplot(
         history,
         x="epoch",

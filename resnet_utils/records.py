@@ -21,10 +21,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from resnet_utils.files import atomic
+from resnet_utils.files import atomic, code_sha256
 
 FOLDER = Path(__file__).with_name("recorded")
-_PACKAGES = ("torch", "torchvision", "numpy")
+_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 SCHEMA = {  # what the JSON of every record holds
     "record": str,
     "command": str,
@@ -38,7 +38,7 @@ SCHEMA = {  # what the JSON of every record holds
     "commit": str,  # of the code that wrote the record
     "date": str,  # UTC, when the record was written
     "seconds": float,  # of training and evaluation, all networks together
-    "starts": list,  # every start of the command: date, commit, changed files, device, versions
+    "starts": list,  # every start that trained a part of it, and the one that wrote it: see `start`
     "rows": int,
     "table_sha256": str,
     "weights_sha256": dict,  # by the name of the weights
@@ -77,13 +77,15 @@ def provenance(name: str, folder: Path = FOLDER) -> dict:
 def describe(name: str, folder: Path = FOLDER) -> str:
     """Where a record comes from, in Markdown, to stand under its figures."""
     it = provenance(name, folder)
-    seeds = ", ".join(map(str, it["seeds"]))
-    commits = ", ".join(dict.fromkeys(f"`{start['commit'][:7]}`" for start in it["starts"]))
+    seeds = ("seed " if len(it["seeds"]) == 1 else "seeds ") + ", ".join(map(str, it["seeds"]))
+    formats = " and ".join(dict.fromkeys(start.get("precision", it["precision"]) for start in it["starts"]))
+    torches = " and ".join(dict.fromkeys(start["versions"]["torch"] for start in it["starts"]))
+    commits = ", ".join(dict.fromkeys(_code(start) for start in it["starts"]))
     devices = " and ".join(dict.fromkeys(start["device"] for start in it["starts"]))
     return (
         f"*Recorded run* `{name}`, scale `{it['scale']}`: {it['data']['name']} (training images sha256 "
-        f"{it['data']['train_sha256'][:8]}…), {it['settings']['recipe']['epochs']} epochs, seed {seeds}, "
-        f"{it['precision']} on {devices}, PyTorch {it['versions']['torch']}, {it['seconds'] / 60:.0f} minutes of "
+        f"{it['data']['train_sha256'][:8]}…), {it['settings']['recipe']['epochs']} epochs, {seeds}, "
+        f"{formats} on {devices}, PyTorch {torches}, {it['seconds'] / 60:.0f} minutes of "
         f"training (the networks' times added up), {it['date'][:10]}, code {commits}. "
         f"To make it again: `{it['command']}`."
     )
@@ -125,8 +127,10 @@ def save(
         allow_dirty: write although code was changed and not committed, or has no commit. The record then says so.
 
     Raises:
-        ValueError: if the tree was dirty at a start and `allow_dirty` is False, or the provenance is incomplete.
+        ValueError: if the tree was dirty at a start and `allow_dirty` is False, the provenance is incomplete, or a
+            record of the scale "record" would be replaced by one of a smaller scale.
     """
+    check_replaceable(name, about["scale"], folder)
     starts = about["starts"]
     for each in starts:
         if not allow_dirty:
@@ -160,17 +164,38 @@ def save(
 
 
 def start() -> dict:
-    """What tells one start of a command from another: date, commit, changed files, device and versions.
+    """What tells one start of this program from another.
 
-    The records themselves may have changed: they are no code. Outside a git checkout the commit is "".
+    Returns:
+        date (UTC), commit ("" outside a git checkout), changed (files, in git's words; the records themselves do not
+        count, they are no code), code (hash of the package's sources), device, threads and versions.
     """
     return {
         "date": _now(),
         "commit": _git("rev-parse", "HEAD").strip(),
-        "changed": _git("status", "--porcelain", "--", ".", ":(exclude)resnet_utils/recorded").splitlines(),
+        "changed": _git(
+            "status", "--porcelain", "--untracked-files=normal", "--", ".", ":(exclude)resnet_utils/recorded"
+        ).splitlines(),
+        "code": code_sha256(),
         "device": device_name(),
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in _PACKAGES}
+        | (
+            {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
+            if torch.cuda.is_available()
+            else {}
+        ),
     }
+
+
+def check_replaceable(name: str, scale: str, folder: Path = FOLDER) -> None:
+    """Raise ValueError if a record of the scale "record" is there and would be replaced by one of a smaller scale."""
+    if scale != "record" and name in names(folder) and provenance(name, folder)["scale"] == "record":
+        raise ValueError(
+            f"{folder} holds the record {name!r} of the scale 'record', and a smaller one ({scale!r}) does not replace "
+            "it. Give another folder (--records), or remove that record first."
+        )
 
 
 def check_clean(started: Mapping[str, object]) -> None:
@@ -186,11 +211,20 @@ def check_clean(started: Mapping[str, object]) -> None:
 
 
 def device_name() -> str:
-    """The GPU, or the processor and the number of its cores in use."""
+    """The GPU, or the processor and the number of cores that this process may use."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        return f"{_processor()}, its GPU"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{_processor()}, {cores} cores"
+
+
+def _code(start: Mapping[str, object]) -> str:
+    """The code of a start, for people: its commit, and whether it was changed."""
+    if not start["commit"]:
+        return "without a commit"
+    return f"`{start['commit'][:7]}`" + (" with changes that are not committed" if start["changed"] else "")
 
 
 def _processor() -> str:
@@ -209,7 +243,7 @@ def _git(*arguments: str) -> str:
         subprocess.run([*git, "ls-files", "--error-unmatch", str(here)], check=True, capture_output=True)
         return subprocess.run([*git, *arguments], check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        return ""
+        return "" if arguments[0] == "rev-parse" else "git does not answer"
 
 
 def _now() -> str:

@@ -1,8 +1,8 @@
 """Train many networks, one after the other or several at once, so that a run killed at any moment goes on."""
 
-import json
 import multiprocessing
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
@@ -17,9 +17,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from resnet_utils import checkpoints as checkpoint_files
 from resnet_utils import counting, data, models
 from resnet_utils.data import ImageSet
-from resnet_utils.files import atomic
+from resnet_utils.files import atomic, code_sha256
 from resnet_utils.training import Recipe, fit
 
 
@@ -107,8 +108,8 @@ def train_all(
         snapshots: epochs after which the weights are kept beside the checkpoint: see `snapshot`.
         at_once: how many networks train at the same time, each in a process of its own. On a CPU they share its cores.
         compiled: see `training.fit`.
-        start: says what trains here (`records.start`). It is kept beside the checkpoint of each network that is trained
-            in part or in whole: see `starts`.
+        start: says what trains here (`records.start`). It is kept in the checkpoint of each network that is trained in
+            part or in whole: see `starts`.
         progress: show a bar with the time left for all of them.
 
     Returns:
@@ -130,7 +131,6 @@ def train_all(
             model, history = trainer.train(run, train, test, partial(done, i))
             histories.append(history.assign(**run.labels()))
             trained[run] = model
-            done(i, 1.0)
     return pd.concat(histories, ignore_index=True), trained
 
 
@@ -141,12 +141,7 @@ def snapshot(run: Run, images: Images, checkpoints: Path | str, epoch: int) -> P
 
 def starts(run: Run, images: Images, checkpoints: Path | str) -> list[dict]:
     """What trained the checkpoint of `run`, one entry for each start that trained an epoch of it."""
-    path = _starts_file(run, images, Path(checkpoints))
-    return json.loads(path.read_text()) if path.exists() else []
-
-
-def _starts_file(run: Run, images: Images, folder: Path) -> Path:
-    return folder / f"{Path(run.file(images)).stem}.starts.json"
+    return checkpoint_files.starts(Path(checkpoints) / run.file(images))
 
 
 @dataclass(frozen=True)
@@ -160,20 +155,22 @@ class _Trainer:
     start: Mapping[str, object] | None
 
     def train(
-        self, run: Run, train: ImageSet, test: ImageSet, done: Callable[[float], None]
+        self, run: Run, train: ImageSet, test: ImageSet, done: Callable[[float, float], None]
     ) -> tuple[nn.Module, pd.DataFrame]:
-        """Train one network; tell `done` the share of its steps after each."""
+        """Train one network; tell `done` after each step the share done, and the share that a checkpoint had done."""
         model = run.fresh(train)
         steps = run.recipe.epochs * -(-len(train) // run.recipe.batch_size)
+        before = 1.0  # until a step is taken
+
+        def tell(step: int) -> None:
+            nonlocal before
+            before = min(before, (step - 1) / steps)
+            done(step / steps, before)
 
         def keep(epoch: int) -> None:
-            if epoch in self.snapshots:
+            if self.folder is not None and epoch in self.snapshots:
                 with atomic(snapshot(run, self.images, self.folder, epoch)) as temporary:
                     torch.save({name: value.cpu() for name, value in model.state_dict().items()}, temporary)
-            before = starts(run, self.images, self.folder)
-            if self.start is not None and self.start not in before:
-                with atomic(_starts_file(run, self.images, self.folder)) as temporary:
-                    temporary.write_text(json.dumps([*before, self.start], indent=1))
 
         history = fit(
             model,
@@ -183,30 +180,42 @@ class _Trainer:
             seed=run.seed,
             checkpoint=None if self.folder is None else self.folder / run.file(self.images),
             compiled=self.compiled,
-            after_step=lambda step: done(step / steps),
-            after_epoch=None if self.folder is None else keep,
+            start=self.start,
+            after_step=tell,
+            after_epoch=keep,
         )
+        done(1.0, before)
         return model, history
 
 
 @contextmanager
-def _bar(runs: Sequence[Run], train: ImageSet, progress: bool) -> Iterator[Callable[[int, float], None]]:
-    """A bar for all runs, each weighted by its multiply-adds; yields a function of a run's index and its share done."""
+def _bar(runs: Sequence[Run], train: ImageSet, progress: bool) -> Iterator[Callable[[int, float, float], None]]:
+    """A bar for all runs, each weighted by its multiply-adds.
+
+    Yields a function that is told a run's index, the share of its steps that are done, and the share that were done
+    before, by a checkpoint.
+    """
     if not progress:
-        yield lambda i, share: None
+        yield lambda i, share, before: None
         return
     shape = (train.channels, *train.images.shape[2:])
-    work = {run.model: counting.multiply_adds(run.fresh(train), shape) for run in runs}
-    weights = [run.recipe.epochs * work[run.model] for run in runs]
-    shares = [0.0] * len(runs)
+    networks = {(run.model, run.shortcut): run for run in runs}
+    work = {key: counting.multiply_adds(run.fresh(train), shape) for key, run in networks.items()}
+    weights = [run.recipe.epochs * work[run.model, run.shortcut] for run in runs]
+    shares, restored = [0.0] * len(runs), [0.0] * len(runs)
     layout = "{percentage:3.0f} % |{bar}| {elapsed} so far, {remaining} left{postfix}"
-    with tqdm(total=100.0, mininterval=1, bar_format=layout) as bar:
+    with tqdm(total=100.0, mininterval=1, smoothing=0, bar_format=layout) as bar:
 
-        def done(i: int, share: float) -> None:
+        def done(i: int, share: float, before: float) -> None:
+            restored[i] = restored[i] if shares[i] else before
             shares[i] = max(share, shares[i])
-            total = sum(w * s for w, s in zip(weights, shares, strict=True)) / sum(weights)
+            percent = [
+                100 * sum(w * s for w, s in zip(weights, each, strict=True)) / sum(weights)
+                for each in (shares, restored)
+            ]
+            bar.initial = percent[1]  # took no time here
             bar.set_postfix_str(f"{sum(s == 1 for s in shares)} of {len(runs)} networks", refresh=False)
-            bar.update(100 * total - bar.n)
+            bar.update(percent[0] - bar.n)
 
         yield done
 
@@ -214,20 +223,26 @@ def _bar(runs: Sequence[Run], train: ImageSet, progress: bool) -> Iterator[Calla
 def _in_processes(runs: Sequence[Run], trainer: _Trainer, at_once: int, done: Callable[[int, float], None]) -> None:
     """Train all runs to their last checkpoint, `at_once` at the same time. One that fails does not stop the others."""
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    shares = context.Array("d", len(runs))
+    shares = context.Array("d", 2 * len(runs))  # of each run the share done, and the share done before
     setup = (shares, max(1, torch.get_num_threads() // at_once))
     with ProcessPoolExecutor(at_once, mp_context=context, initializer=_begin_worker, initargs=setup) as pool:
         jobs = [pool.submit(_work, i, run, trainer) for i, run in enumerate(runs)]
         waiting = set(jobs)
-        while waiting:
-            _, waiting = wait(waiting, timeout=1)
-            for i, share in enumerate(shares):
-                done(i, share)
+        try:
+            while waiting:
+                _, waiting = wait(waiting, timeout=1)
+                for i in range(len(runs)):
+                    done(i, *shares[2 * i : 2 * i + 2])
+        except BaseException:  # Ctrl-C: begin no further network
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
     try:
         for job in jobs:
             job.result()
     except BrokenProcessPool as error:
-        raise RuntimeError(
+        raise ChildProcessError(
             f"a training process was killed, most likely for lack of memory. Train fewer than {at_once} at once; "
             "a new start goes on from the checkpoints."
         ) from error
@@ -235,6 +250,7 @@ def _in_processes(runs: Sequence[Run], trainer: _Trainer, at_once: int, done: Ca
 
 def _begin_worker(shares: Sequence[float], threads: int) -> None:
     """Set up a process of the pool, which hands it shared memory in no other way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     global _shares  # noqa: PLW0603
     _shares = shares
     torch.set_num_threads(threads)
@@ -243,10 +259,11 @@ def _begin_worker(shares: Sequence[float], threads: int) -> None:
 def _work(i: int, run: Run, trainer: _Trainer) -> None:
     """Train run number `i` in a process of the pool."""
 
-    def done(share: float) -> None:
-        _shares[i] = share
+    def done(share: float, before: float) -> None:
+        _shares[2 * i : 2 * i + 2] = share, before
         if not multiprocessing.parent_process().is_alive():  # killed; a new start would train beside this process
             os._exit(1)
 
+    if trainer.start is not None and trainer.start.get("code", code_sha256()) != code_sha256():
+        raise ValueError("the package's code was changed while it trained; start again, the checkpoints go on")
     trainer.train(run, *trainer.images.load(), done)
-    _shares[i] = 1.0

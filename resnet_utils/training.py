@@ -1,7 +1,7 @@
 """Recipes, the training loop and evaluation."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -77,6 +77,20 @@ def best_precision(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+@contextmanager
+def _advice_on_memory() -> Iterator[None]:
+    """Turn a GPU's lack of memory into an error that says what to do."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise torch.OutOfMemoryError(
+            "the GPU has no memory left. Restart the runtime, which frees what other notebooks hold, train fewer "
+            "networks at once, and run again: a checkpoint goes on where it was. If that is not enough, halve "
+            "batch_size and learning_rate of the recipe together; that is another run and starts anew."
+        ) from error
+
+
+@_advice_on_memory()
 def fit(
     model: nn.Module,
     train: ImageSet,
@@ -88,6 +102,7 @@ def fit(
     precision: torch.dtype | None = None,
     checkpoint: Path | str | None = None,
     compiled: bool = False,
+    start: Mapping[str, object] | None = None,
     progress: bool = False,
     after_step: Callable[[int], None] | None = None,
     after_epoch: Callable[[int], None] | None = None,
@@ -102,9 +117,10 @@ def fit(
         seed: fixes the order of the images and their augmentation (not the initial weights: those are the model's).
         device: None chooses `best_device()`.
         precision: None chooses `best_precision(device)`.
-        checkpoint: a file written after every epoch. If it is there, training goes on from it; on a CPU the result is
-            bit-equal to that of a run never stopped.
+        checkpoint: a file written after every epoch. If it is there, training goes on from it; on a CPU, with as many
+            threads, the result is bit-equal to that of a run never stopped.
         compiled: train through `torch.compile`, which fuses small operations. It needs a C++ compiler and a minute.
+        start: says what trains here (`records.start`); kept in the checkpoint if an epoch is trained.
         progress: show a bar with the time left.
         after_step: called with the number of steps taken, from 1, after each.
         after_epoch: called with the number of epochs trained, from 1, before the checkpoint of that epoch is written.
@@ -114,9 +130,10 @@ def fit(
         augmented batches, error in %), test_loss, test_error (%; NaN without `test`) and seconds (of that epoch).
 
     Raises:
-        FloatingPointError: if the loss or a weight is no longer a finite number, with what to try.
-        torch.OutOfMemoryError: if a batch does not fit on the GPU, with what to try.
+        FloatingPointError: if a loss or a weight is no longer a finite number, with what to try.
+        torch.OutOfMemoryError: if the GPU has no memory left, with what to try.
         ValueError: if the checkpoint is damaged or belongs to another run.
+        OSError: if the checkpoint cannot be written or read.
     """
     device = best_device() if device is None else torch.device(device)
     precision = best_precision(device) if precision is None else precision
@@ -126,12 +143,17 @@ def fit(
     optimizer = torch.optim.SGD(_parameter_groups(model, recipe), momentum=recipe.momentum, nesterov=recipe.nesterov)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     state = {"model": model, "optimizer": optimizer, "scaler": scaler}
-    history = []
+    history, starts = [], []
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
-        run = asdict(recipe) | {"seed": seed, "data": train.sha256(), "model": repr(model)}
-        history = checkpoints.restore(checkpoint, state, run) if checkpoint.exists() else []
-    network = torch.compile(model, dynamic=False) if compiled else model  # both hold the same weights
+        augmentation = [train.padding, train.flip, list(train.mean), list(train.std)]
+        run = asdict(recipe) | {"seed": seed, "data": train.sha256(), "augmentation": augmentation}
+        run |= {"precision": str(precision), "model": repr(model)}
+        if checkpoint.exists():
+            history, starts = checkpoints.restore(checkpoint, state, run)
+    if start is not None and dict(start) not in starts and len(history) < recipe.epochs:
+        starts = [*starts, dict(start)]
+    network = _compiled(model) if compiled else model  # both hold the same weights
 
     step, steps = len(history) * len(batches), recipe.epochs * len(batches)
     with tqdm(total=steps, initial=step, disable=not progress, mininterval=1, unit="step") as bar:
@@ -142,26 +164,26 @@ def fit(
             for x, y in batches.epoch(epoch):
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * rate(recipe, step, steps)
-                with _advice_on_memory(recipe):
-                    with autocast(device, precision):
-                        logits = network(x)
-                    loss = F.cross_entropy(logits.float(), y)
-                    optimizer.zero_grad()
-                    scaler.scale(loss).backward()
-                    scaler.step(optimizer)
-                    scaler.update()
+                with autocast(device, precision):
+                    logits = network(x)
+                loss = F.cross_entropy(logits.float(), y)
+                optimizer.zero_grad()
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)  # float16 alone waits for the GPU here, to see whether a gradient overflowed
+                scaler.update()
                 step += 1
                 sums += torch.stack([loss.detach() * len(y), (logits.argmax(1) != y).sum()])
                 bar.update()
                 if after_step:
                     after_step(step)
             train_loss, train_wrong = (sums / len(train)).tolist()
-            if not math.isfinite(train_loss) or not all(p.isfinite().all() for p in model.parameters()):
+            test_loss, test_error = (math.nan, math.nan) if test is None else evaluate(model, test, precision=precision)
+            weights_finite = all(p.isfinite().all() for p in model.parameters())
+            if not (math.isfinite(train_loss) and weights_finite and (test is None or math.isfinite(test_loss))):
                 raise FloatingPointError(
                     f"training diverged in epoch {epoch + 1}, at a loss of {train_loss}. Try a lower learning rate "
                     f"(now {recipe.learning_rate}), a longer warm-up, or precision=torch.float32 (now {precision})."
                 )
-            test_loss, test_error = (math.nan, math.nan) if test is None else evaluate(model, test, precision=precision)
             history.append(
                 {
                     "epoch": epoch + 1,
@@ -179,7 +201,7 @@ def fit(
             if after_epoch:
                 after_epoch(epoch + 1)
             if checkpoint:
-                checkpoints.save(checkpoint, state, run, history)
+                checkpoints.save(checkpoint, state, run, history, starts)
     return pd.DataFrame(history)
 
 
@@ -224,17 +246,10 @@ def evaluate(
     return loss, error
 
 
-@contextmanager
-def _advice_on_memory(recipe: Recipe) -> Iterator[None]:
-    """Turn the GPU's lack of memory into an error that says what to do."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise torch.OutOfMemoryError(
-            f"the GPU has no memory left for batches of {recipe.batch_size} images. Restart the runtime, which frees "
-            "what other notebooks hold, and run again: a checkpoint goes on where it was. If that is not enough, "
-            "halve batch_size and learning_rate of the recipe together; that is another run and starts anew."
-        ) from error
+def _compiled(model: nn.Module) -> nn.Module:
+    """The network through `torch.compile`, which keeps at most eight graphs of one function: we forget the others."""
+    torch.compiler.reset()
+    return torch.compile(model, dynamic=False)
 
 
 def _parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:

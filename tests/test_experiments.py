@@ -233,7 +233,7 @@ def test_the_seed_of_a_run_fixes_its_weights_and_its_batches(few_digits):
 def test_with_checkpoints_a_second_call_trains_nothing(few_digits, tmp_path):
     folder = tmp_path / "new" / "folder"
     first, nets = run(cut_down(), checkpoints=folder)
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert sorted(path.name for path in folder.glob("*.pt")) == [
         "digits-plain8-2epochs-rate0.02-decay0.0005-seed0.pt",
         "digits-plain8-2epochs-rate0.02-decay0.0005-seed1.pt",
         "digits-plain8-2epochs-rate0.05-decay0.0005-seed0.pt",

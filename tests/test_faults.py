@@ -106,7 +106,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_what_to_do(tmp_path, nev
     fill = ", after_epoch=lambda epoch: epoch == 3 and resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     stopped = start(path, more=fill)
     assert stopped.returncode == 1
-    assert f"OSError: the checkpoint {path} could not be written" in stopped.stderr
+    assert f"OSError: {path} could not be written" in stopped.stderr
     assert "Free some space or choose a folder that can be written, then run again" in stopped.stderr
     assert finished(path) == 2
     assert list(tmp_path.iterdir()) == [path]
@@ -123,7 +123,7 @@ def test_a_read_only_folder_for_checkpoints_is_named_with_what_to_do(tmp_path):
     finally:
         folder.chmod(0o755)
     assert stopped.returncode == 1
-    assert f"OSError: the checkpoint {folder / 'run.pt'} could not be written" in stopped.stderr
+    assert f"OSError: {folder / 'run.pt'} could not be written" in stopped.stderr
     assert "choose a folder that can be written" in stopped.stderr
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import resnet_utils
+from resnet_utils import files
 from resnet_utils.files import atomic
 
 
@@ -88,3 +89,48 @@ with atomic(pathlib.Path({str(path)!r})) as temporary:
     home = Path(resnet_utils.__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", writer], cwd=home, check=False).returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_one_and_a_living_one_is_left_alone(tmp_path):
+    path = tmp_path / "file"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, busy = tmp_path / f".file.{ended.pid}.tmp", tmp_path / f".file.{os.getppid()}.tmp"
+    other = tmp_path / f".another file.{ended.pid}.tmp"
+    for each in (left, busy, other):
+        each.write_bytes(b"half")
+    with atomic(path) as temporary:
+        temporary.write_bytes(b"new")
+    assert sorted(tmp_path.iterdir()) == sorted([path, busy, other])
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
+def test_a_write_that_fails_says_what_is_safe_and_what_to_do(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match=r"file could not be written \(.*(No space left|file write failed)") as caught:
+        write_and_fail(path, b"half", error)
+    assert "still whole. Free some space or choose a folder that can be written" in str(caught.value)
+    assert caught.value.__cause__ is error
+
+
+def test_the_hash_of_the_code_changes_with_any_source_file(tmp_path, monkeypatch):
+    (tmp_path / "files.py").write_text("a = 1\n")
+    (tmp_path / "table.csv").write_text("a\n")
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "files.py"))
+    seen = {files.code_sha256()}
+    (tmp_path / "table.csv").write_text("b\n")
+    assert files.code_sha256() in seen
+    (tmp_path / "files.py").write_text("a = 2\n")
+    seen.add(files.code_sha256())
+    (tmp_path / "more.py").write_text("")
+    seen.add(files.code_sha256())
+    assert len(seen) == 3
+
+
+def test_a_folder_is_tried_before_the_work_begins(tmp_path):
+    files.check_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match=r"file cannot be written .*choose a folder that can"):
+        files.check_writable(tmp_path / "file")

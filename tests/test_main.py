@@ -45,7 +45,7 @@ def test_an_experiment_writes_its_record_and_says_where(name, tmp_path, capsys):
     found = records.provenance(name, tmp_path / "records")
     words = f"experiment {name} --scale quick --models plain20 resnet20 --epochs 1"
     assert found["command"] == f"python -m resnet_utils {words}"
-    assert found["starts"] == [CLEAN]
+    assert found["starts"] == [CLEAN | {"command": found["command"], "precision": found["precision"]}]
     assert found["settings"]["models"] == ["plain20", "resnet20"]
     assert found["settings"]["recipe"]["epochs"] == 1
     assert found["data"]["train_sha256"] == data.load("digits")[0].sha256()
@@ -76,7 +76,8 @@ def test_a_second_call_goes_on_from_the_checkpoints_and_trains_nothing(tmp_path,
     assert experiment("lesion") == 0  # the same networks
     assert experiment("degradation") == 0
     assert (tmp_path / "records" / "degradation.csv").read_bytes() == first  # the seconds too
-    assert records.provenance("degradation", tmp_path / "records")["starts"] == [CLEAN, later]
+    starts = records.provenance("degradation", tmp_path / "records")["starts"]
+    assert [start["commit"] for start in starts] == ["0123abc", "later"]
 
 
 def test_folders_of_this_machine_stay_out_of_the_command(tmp_path):
@@ -101,6 +102,46 @@ def test_changed_code_is_refused_before_any_training(monkeypatch, tmp_path, caps
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_checkpoint_of_changed_code_is_refused_before_any_training(monkeypatch, capsys):
+    monkeypatch.setattr(records, "start", lambda: CLEAN | {"changed": [" M resnet_utils/models.py"]})
+    assert experiment("degradation", "--allow-dirty") == 0
+    monkeypatch.setattr(records, "start", lambda: dict(CLEAN))
+    monkeypatch.setattr(experiments, "run", lambda *a, **k: pytest.fail("it trained"))
+    assert experiment("lesion") == 1
+    assert "not committed (M resnet_utils/models.py)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--records", "--checkpoints"])
+def test_a_folder_that_cannot_be_written_is_refused_before_any_training(monkeypatch, tmp_path, capsys, option):
+    monkeypatch.setattr(experiments, "run", lambda *a, **k: pytest.fail("it trained"))
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    folder.chmod(0o555)
+    assert experiment("degradation", option, str(folder)) == 1
+    folder.chmod(0o755)
+    assert f"{folder} cannot be written" in capsys.readouterr().err
+
+
+def test_a_full_record_is_not_replaced_by_a_smaller_one_and_that_is_said_before_any_training(
+    monkeypatch, tmp_path, capsys
+):
+    assert experiment("degradation") == 0
+    path = tmp_path / "records" / "degradation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"scale": "record"}))
+    monkeypatch.setattr(experiments, "run", lambda *a, **k: pytest.fail("it trained"))
+    assert experiment("degradation") == 1
+    assert "does not replace it" in capsys.readouterr().err
+
+
+def test_a_part_of_an_experiment_does_not_go_into_the_package(monkeypatch):
+    folders = []
+    monkeypatch.setattr(records, "check_replaceable", lambda _name, _scale, folder: folders.append(folder))
+    monkeypatch.setattr(experiments, "run", lambda *a, **k: (_ for _ in ()).throw(ValueError("far enough")))
+    for words in (["--models", "plain20"], ["--epochs", "1"], []):
+        assert main(["experiment", "degradation", "--scale", "record-cpu", *words]) == 1
+    assert folders == [Path("records"), Path("records"), records.FOLDER]
+
+
 def test_a_model_that_the_experiment_has_not_is_refused_with_those_it_has(capsys):
     assert main(["experiment", "lesion", "--models", "resnet8"]) == 1
     assert "lesion has no resnet8; its models are plain20, resnet20, resnet56" in capsys.readouterr().err
@@ -115,6 +156,49 @@ def test_records_go_into_the_package_at_the_record_scales_only(monkeypatch, scal
     monkeypatch.setattr(records, "save", lambda *a, folder, **k: folders.append(folder))
     assert main(["experiment", "degradation", "--scale", scale]) == 0
     assert folders == [records.FOLDER if scale.startswith("record") else Path("records")]
+
+
+# All records
+
+
+def test_record_runs_every_experiment_the_most_important_networks_first(monkeypatch):
+    asked = []
+    monkeypatch.setattr(__main__, "run_experiment", lambda each, _start: asked.append(each))
+    assert main(["record", "--at-once", "3"]) == 0
+    assert {each.name for each in asked} == set(experiments.names())
+    assert [each.name for each in asked][:3] == ["degradation", "resnet18", "degradation"]
+    assert asked[0].models == ["plain20", "resnet20", "plain56", "resnet56"]
+    assert all(each.models is None for each in asked[1:])
+    assert {each.scale for each in asked} == {"record-cpu"}
+    assert {each.at_once for each in asked} == {3}
+    assert {each.records for each in asked} == {records.FOLDER}
+    for each in asked:
+        assert set(each.models or ()) <= set(experiments.settings(each.name, each.scale).models)
+
+
+def test_record_is_full_size_on_a_gpu_and_as_asked_elsewhere(monkeypatch):
+    asked = []
+    monkeypatch.setattr(__main__, "run_experiment", lambda each, _start: asked.append(each))
+    assert main(["record", "--scale", "record"]) == 0
+    assert {each.scale for each in asked} == {"record"}
+    asked.clear()
+    monkeypatch.setattr(training, "best_device", lambda: torch.device("cuda"))
+    assert main(["record"]) == 0
+    assert {each.scale for each in asked} == {"record"}
+
+
+def test_a_record_that_fails_does_not_stop_the_others_and_is_named(monkeypatch, capsys):
+    asked = []
+
+    def run(each, _start):
+        asked.append(each.name)
+        if each.name == "resnet18":
+            raise FloatingPointError("training diverged in epoch 2")
+
+    monkeypatch.setattr(__main__, "run_experiment", run)
+    assert main(["record"]) == 1
+    assert len(asked) == len(__main__.RECORDS)
+    assert "some records were not made:\nresnet18: training diverged in epoch 2" in capsys.readouterr().err
 
 
 # The other commands

@@ -112,8 +112,21 @@ def test_learning_curves_are_the_medians_over_the_seeds_with_the_range_as_a_band
 def test_learning_curves_tell_depths_apart_by_their_dashes(history, axes):
     plots.learning_curves(history, ax=axes)
     dashes = [line.get_linestyle() for line in axes.get_lines() if to_hex(line.get_color()) == BLUE]
-    assert dashes[0] == "-"
-    assert dashes[1] != "-"
+    assert dashes[0] != "-"
+    assert dashes[1] == "-"
+
+
+def test_a_depth_has_the_same_dashes_whichever_others_are_drawn(history):
+    kept = {}
+    for depths in ((8, 20), (20, 56), (20, 32, 44, 56, 110), (8, 14, 18, 20)):
+        figure, ax = plt.subplots()
+        some = pd.concat(history[history["depth"] == 20].assign(depth=depth) for depth in depths)
+        plots.learning_curves(some[some["kind"] == "plain"], ax=ax)
+        found = [line._unscaled_dash_pattern for line in ax.get_lines()[: len(depths)]]
+        assert len({str(pattern) for pattern in found}) == len(depths)
+        for depth, pattern in zip(depths, found, strict=True):
+            assert kept.setdefault(depth, pattern) == pattern
+        plt.close(figure)
 
 
 def test_learning_curves_of_one_kind_name_only_that_kind(history, axes):

@@ -1,6 +1,5 @@
 """resnet_utils.runs: many networks, in one process or in several, stopped and resumed."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import torch
 
 import resnet_utils
 from resnet_utils import data, models, runs, training
+from resnet_utils.files import code_sha256
 from resnet_utils.runs import Images, Run, snapshot, starts, train_all
 from resnet_utils.training import FAST, fit
 
@@ -185,8 +185,29 @@ def test_when_the_system_kills_a_process_the_error_says_what_to_try(tmp_path):
     os.kill(workers(process)[0], signal.SIGKILL)
     _, message = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "RuntimeError: a training process was killed, most likely for lack of memory" in message
+    assert "ChildProcessError: a training process was killed, most likely for lack of memory" in message
     assert "Train fewer than 2 at once; a new start goes on from the checkpoints." in message
+
+
+def test_ctrl_c_stops_all_and_a_new_start_goes_on(tmp_path):
+    process = begin(tmp_path, 500)
+    wait_for(lambda: len(list((tmp_path / "checkpoints").glob("*.pt"))) == 2)
+    children = workers(process)
+    for pid in (process.pid, *children):  # a terminal sends it to the whole group
+        os.kill(pid, signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in message
+    wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children), seconds=20)
+    for run in (Run(name, 0, SHORT.with_(epochs=500)) for name in ("plain8", "resnet8")):
+        assert len(torch.load(tmp_path / "checkpoints" / run.file(FEW), weights_only=True)["history"]) < 500
+
+
+def test_code_that_changes_on_the_disk_while_it_trains_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="the package's code was changed while it trained; start again"):
+        train_all(TWINS, FEW, checkpoints=tmp_path, at_once=2, start={"code": "of another version"})
+    history, _ = train_all(TWINS, FEW, checkpoints=tmp_path, at_once=2, start={"code": code_sha256()})
+    assert len(history) == 6
 
 
 # What is kept beside the checkpoints
@@ -237,7 +258,7 @@ def test_every_start_that_trained_an_epoch_is_noted_once(tmp_path, monkeypatch):
     assert starts(run, FEW, tmp_path) == [first, second]
     train_all([run], FEW, checkpoints=tmp_path, start=third)  # trains nothing
     assert starts(run, FEW, tmp_path) == [first, second]
-    assert json.loads(next(tmp_path.glob("*.starts.json")).read_text()) == [first, second]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]  # they live and die with the checkpoint
 
 
 # The bar
@@ -247,8 +268,8 @@ def test_the_bar_counts_a_network_by_its_work_and_shows_the_time_left(capsys):
     small, large = Run("resnet8", 0, SHORT), Run("resnet20", 0, SHORT)
     images, _ = FEW.load()
     with runs._bar([small, large], images, True) as done:
-        done(0, 1.0)
-        done(1, 0.0)
+        done(0, 1.0, 0.0)
+        done(1, 0.0, 0.0)
     shown = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
     share = int(shown.split("%")[0])
     assert 20 <= share <= 30  # about 7 of all 26 convolutions
@@ -256,11 +277,43 @@ def test_the_bar_counts_a_network_by_its_work_and_shows_the_time_left(capsys):
     assert "1 of 2 networks" in shown
 
 
-def test_a_resumed_run_begins_where_it_was(tmp_path, capsys):
-    train_all(TWINS, FEW, checkpoints=tmp_path, progress=True)
-    capsys.readouterr()
-    train_all(TWINS, FEW, checkpoints=tmp_path, progress=True)
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_resumed_run_begins_where_it_was(tmp_path, capsys, at_once):
+    train_all(TWINS, FEW, checkpoints=tmp_path, progress=True, at_once=at_once)
     assert "100 % |" in capsys.readouterr().err
+    train_all(TWINS, FEW, checkpoints=tmp_path, progress=True, at_once=at_once)
+    shown = capsys.readouterr().err
+    assert "100 % |" in shown
+    assert "2 of 2 networks" in shown
+
+
+def test_what_a_checkpoint_had_done_does_not_count_as_speed(monkeypatch):
+    told = {}
+
+    class Bar:
+        def __init__(self, **_options):
+            self.n = self.initial = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_error):
+            told.update(n=self.n, initial=self.initial)
+
+        def set_postfix_str(self, *_arguments, **_options):
+            pass
+
+        def update(self, more):
+            self.n += more
+
+    monkeypatch.setattr(runs, "tqdm", Bar)
+    images, _ = FEW.load()
+    with runs._bar(TWINS, images, True) as done:
+        done(0, 0.6, 0.5)  # half of it came from a checkpoint
+        done(0, 0.8, 0.5)
+        done(1, 1.0, 1.0)  # all of it
+    assert told["n"] == pytest.approx(90)
+    assert told["initial"] == pytest.approx(75)
 
 
 def test_without_progress_nothing_is_written(capsys):

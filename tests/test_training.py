@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -379,7 +380,9 @@ def test_when_the_gpu_has_no_memory_left_the_error_says_what_to_do(few, tmp_path
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     path = tmp_path / "run.pt"
-    with pytest.raises(torch.OutOfMemoryError, match=r"no memory left for batches of 32 .*halve batch_size") as caught:
+    with pytest.raises(
+        torch.OutOfMemoryError, match=r"no memory left.*fewer networks at once.*halve batch_size"
+    ) as caught:
         train(Greedy(), few[0], checkpoint=path)
     assert "Restart the runtime" in str(caught.value)
     assert "2.00 GiB" in str(caught.value.__cause__)
@@ -518,7 +521,7 @@ def saved(few, tmp_path_factory):
     """The bytes of a checkpoint after the first of three epochs."""
     path = tmp_path_factory.mktemp("saved") / "run.pt"
     with pytest.raises(StoppedError):
-        train(network(), few[0], checkpoint=path, after_step=stop_at(4))
+        train(network(), few[0], checkpoint=path, precision=torch.bfloat16, after_step=stop_at(4))
     return path.read_bytes()
 
 
@@ -530,7 +533,9 @@ def saved(few, tmp_path_factory):
         ({"seed": 1}, "seed"),
         ({"model": "resnet14"}, "model"),
         ({"model": "plain8"}, "model"),  # the same shapes, but another network
+        ({"precision": torch.float32}, "precision"),
         ({"images": "fewer"}, "data"),
+        ({"images": "shifted more"}, "augmentation"),
         ({"images": "others"}, "data"),
     ],
 )
@@ -541,11 +546,13 @@ def test_a_checkpoint_of_another_run_is_refused_by_name_and_kept(few, digits, tm
         "same": few[0],
         "fewer": few[0].take(torch.arange(95)),
         "others": digits[0].take(torch.arange(100, 196)),  # as many, from the same data set
+        "shifted more": replace(few[0], padding=2),
     }[change.get("images", "same")]
     model = network(change.get("model", "resnet8"), seed=5)
     before = copy.deepcopy(model)
+    options = {"precision": change.get("precision", torch.bfloat16), "seed": change.get("seed", 0)}
     with pytest.raises(ValueError, match=rf"run.pt belongs to another run: it differs in {differing}. Remove it"):
-        train(model, images, change.get("recipe", SHORT), seed=change.get("seed", 0), checkpoint=path)
+        train(model, images, change.get("recipe", SHORT), checkpoint=path, **options)
     assert_same_weights(model, before)
     assert path.read_bytes() == saved
 
@@ -559,6 +566,30 @@ def test_a_truncated_checkpoint_is_refused_by_name_and_kept(few, tmp_path_factor
     with pytest.raises(ValueError, match=r"run.pt is damaged or of another kind; remove it to start again"):
         train(network(), few[0], checkpoint=path)
     assert path.read_bytes() == saved[:length]
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(few, tmp_path, saved):
+    path = tmp_path / "run.pt"
+    path.write_bytes(saved)
+    path.chmod(0)
+    with pytest.raises(OSError, match="Permission denied"):
+        train(network(), few[0], checkpoint=path)
+    path.chmod(0o644)
+    assert path.read_bytes() == saved
+
+
+@pytest.mark.parametrize("missing", ["model", "optimizer", "scaler", "rng", "history", "starts"])
+def test_an_incomplete_checkpoint_is_refused_and_the_model_left_alone(few, tmp_path, saved, missing):
+    path = tmp_path / "run.pt"
+    path.write_bytes(saved)
+    content = torch.load(path, weights_only=True)
+    del content[missing]
+    torch.save(content, path)
+    model = network(seed=5)
+    before = copy.deepcopy(model)
+    with pytest.raises(ValueError, match=r"run.pt is damaged or of another kind"):
+        train(model, few[0], checkpoint=path, precision=torch.bfloat16)
+    assert_same_weights(model, before)
 
 
 @pytest.mark.parametrize("content", [{"conv1.weight": torch.zeros(3)}, [1], 5, {"run": 3}, "text"])
