@@ -105,7 +105,7 @@ def train_all(
         runs: what to train.
         images: on what.
         checkpoints: a folder; a run found there goes on where it was stopped. None keeps nothing.
-        snapshots: epochs after which the weights are kept beside the checkpoint: see `snapshot`.
+        snapshots: epochs after which the weights are kept in that folder too: see `snapshot`.
         at_once: how many networks train at the same time, each in a process of its own. On a CPU they share its cores.
         compiled: see `training.fit`.
         start: says what trains here (`records.start`). It is kept in the checkpoint of each network that is trained in
@@ -119,7 +119,7 @@ def train_all(
         raise ValueError(f"at_once must be at least 1, not {at_once}")
     train, test = images.load()
     with ExitStack() as stack:
-        if checkpoints is None and (at_once > 1 or snapshots):
+        if checkpoints is None and at_once > 1:  # the processes hand their networks over in files
             checkpoints = stack.enter_context(tempfile.TemporaryDirectory())
         folder = None if checkpoints is None else Path(checkpoints)
         done = stack.enter_context(_bar(runs, train, progress))
@@ -220,7 +220,9 @@ def _bar(runs: Sequence[Run], train: ImageSet, progress: bool) -> Iterator[Calla
         yield done
 
 
-def _in_processes(runs: Sequence[Run], trainer: _Trainer, at_once: int, done: Callable[[int, float], None]) -> None:
+def _in_processes(
+    runs: Sequence[Run], trainer: _Trainer, at_once: int, done: Callable[[int, float, float], None]
+) -> None:
     """Train all runs to their last checkpoint, `at_once` at the same time. One that fails does not stop the others."""
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     shares = context.Array("d", 2 * len(runs))  # of each run the share done, and the share done before
