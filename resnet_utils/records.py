@@ -77,18 +77,23 @@ def provenance(name: str, folder: Path = FOLDER) -> dict:
 def describe(name: str, folder: Path = FOLDER) -> str:
     """Where a record comes from, in Markdown, to stand under its figures."""
     it = provenance(name, folder)
-    seeds = ("seed " if len(it["seeds"]) == 1 else "seeds ") + ", ".join(map(str, it["seeds"]))
-    formats = " and ".join(dict.fromkeys(start.get("precision", it["precision"]) for start in it["starts"]))
-    torches = " and ".join(dict.fromkeys(start["versions"]["torch"] for start in it["starts"]))
-    commits = ", ".join(dict.fromkeys(_code(start) for start in it["starts"]))
-    devices = " and ".join(dict.fromkeys(start["device"] for start in it["starts"]))
-    return (
-        f"*Recorded run* `{name}`, scale `{it['scale']}`: {it['data']['name']} (training images sha256 "
-        f"{it['data']['train_sha256'][:8]}…), {it['settings']['recipe']['epochs']} epochs, {seeds}, "
-        f"{formats} on {devices}, PyTorch {torches}, {it['seconds'] / 60:.0f} minutes of "
-        f"training (the networks' times added up), {it['date'][:10]}, code {commits}. "
-        f"To make it again: `{it['command']}`."
+    settings, starts = it["settings"], it["starts"]
+    rate = f"{settings['recipe']['learning_rate']:g}" + (", and controls" if settings["controls"] else "")
+    devices = " and ".join(dict.fromkeys(start["device"] for start in starts))
+    formats = " and ".join(dict.fromkeys(start["precision"] for start in starts))
+    torches = " and ".join(dict.fromkeys(start["versions"]["torch"] for start in starts))
+    parts = (
+        f"{it['data']['name']} (training images sha256 {it['data']['train_sha256'][:8]}…)",
+        f"{settings['recipe']['epochs']} epochs at the peak rate {rate}",
+        ("seed " if len(it["seeds"]) == 1 else "seeds ") + ", ".join(map(str, it["seeds"])),
+        f"{formats} on {devices}",
+        f"PyTorch {torches}",
+        f"{it['seconds'] / 60:.0f} minutes of training (the networks' times added up)",
+        it["date"][:10],
+        "code " + ", ".join(dict.fromkeys(_code(start) for start in starts)),
     )
+    again = f"To make it again: `{it['command']}`."
+    return f"*Recorded run* `{name}`, scale `{it['scale']}`: {'; '.join(parts)}. {again}"
 
 
 def load_weights(name: str, folder: Path = FOLDER) -> dict[str, Tensor]:
