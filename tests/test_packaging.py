@@ -4,8 +4,11 @@ import ast
 import functools
 import importlib.metadata
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -118,3 +121,16 @@ def test_d2l_is_pinned_where_it_is_installed_without_its_needs_and_nowhere_else(
     assert "d2l" not in NEEDS
     optional = PROJECT.get("optional-dependencies", {})
     assert not any("d2l" in requirements(lines) for lines in optional.values())
+
+
+def test_the_wheel_that_colab_installs_holds_the_records_and_the_weights(tmp_path):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "resnet_utils", tmp_path / "resnet_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheels", "."]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "wheels").glob("*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"resnet_utils/recorded/{path.name}" for path in (ROOT / "resnet_utils" / "recorded").iterdir()} <= held
+    assert "resnet_utils/recorded/degradation.json" in held
+    assert wheel.stat().st_size < 9e6
