@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CHAPTERS = [path for path in NOTEBOOKS if path.name[0].isdigit()]  # the others are appendices
 ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
 CALLOUTS = "Objectives|Prerequisites|Time|Note|Warning|Definition|Myth|What we measured|Exercise [0-9]+[.][0-9]+"
 FIRST_CELL = f"""\
@@ -20,7 +21,7 @@ if "google.colab" in sys.modules:
 D2L_LINE = '\n    %pip install -q --no-deps "d2l==1.0.3"'
 
 
-@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def path(request) -> Path:
     return request.param
 
@@ -31,8 +32,15 @@ def notebook(path: Path) -> nbformat.NotebookNode:
 
 
 @pytest.fixture
-def number(path: Path) -> int:
-    return int(path.stem.split("_")[0])
+def number(path: Path) -> str:
+    """What the figures of a notebook are numbered by: the chapter, or the letter of the appendix."""
+    return str(int(path.stem.split("_")[0])) if path in CHAPTERS else "A"
+
+
+@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+def chapter(request) -> tuple[int, nbformat.NotebookNode]:
+    """The number and the notebook of a chapter."""
+    return int(request.param.stem.split("_")[0]), nbformat.read(request.param, as_version=4)
 
 
 def markdown(notebook: nbformat.NotebookNode) -> list[str]:
@@ -48,7 +56,7 @@ def is_solution(cell: nbformat.NotebookNode) -> bool:
 def test_there_are_chapters_and_the_contents_name_each_of_them_once() -> None:
     parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
     files = [chapter["file"] for part in parts for chapter in part["chapters"]]
-    assert [f"notebooks/{path.stem}" for path in CHAPTERS] == [f for f in files if f.startswith("notebooks/")]
+    assert [f"notebooks/{path.stem}" for path in NOTEBOOKS] == [f for f in files if f.startswith("notebooks/")]
     assert len(CHAPTERS) >= 5
 
 
@@ -71,8 +79,12 @@ def test_its_first_cell_is_the_installation_for_colab_with_the_address_of_the_co
     assert first.source == FIRST_CELL + (D2L_LINE if needs_d2l else "")
 
 
-def test_its_title_carries_its_number(notebook, number) -> None:
+def test_the_title_of_a_chapter_carries_its_number(chapter) -> None:
+    number, notebook = chapter
     assert notebook.cells[1].source.startswith(f"# {number}. ")
+
+
+def test_it_has_one_title(notebook) -> None:
     headings = [line for text in markdown(notebook) for line in text.splitlines() if line.startswith("# ")]
     assert len(headings) == 1
 
@@ -131,7 +143,8 @@ def test_every_figure_ends_with_show_so_that_it_is_counted_above(notebook) -> No
         assert not draws or "plt.show()" in cell.source, cell.source[:80]
 
 
-def test_it_states_objectives_prerequisites_and_time_and_ends_as_a_chapter_does(notebook, number) -> None:
+def test_a_chapter_states_objectives_prerequisites_and_time_and_ends_as_a_chapter_does(chapter) -> None:
+    _, notebook = chapter
     text = "\n".join(markdown(notebook))
     for kind in ("Objectives", "Prerequisites", "Time"):
         assert f"> **{kind}.**" in text
@@ -142,7 +155,8 @@ def test_it_states_objectives_prerequisites_and_time_and_ends_as_a_chapter_does(
     assert len(re.findall(r"^- .*\]\(http", text.split("## Sources")[1], re.MULTILINE)) >= 2
 
 
-def test_every_exercise_has_a_number_a_difficulty_and_a_folded_solution(notebook, number) -> None:
+def test_every_exercise_has_a_number_a_difficulty_and_a_folded_solution(chapter) -> None:
+    number, notebook = chapter
     cells = notebook.cells
     exercises = []
     for i, cell in enumerate(cells):
