@@ -71,6 +71,7 @@ def learning_curves(history: pd.DataFrame, y: str = "train_error", *, ax: Axes |
         ax=ax,
     )
     ax.set(xlabel="epoch", ylabel=_LABELS[y])
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.yaxis.label.set_visible(True)  # seaborn hides it on the second of two shared axes
     if y.endswith("error"):
         ax.set_ylim(bottom=0)

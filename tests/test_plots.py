@@ -109,6 +109,12 @@ def test_learning_curves_are_the_medians_over_the_seeds_with_the_range_as_a_band
         assert axes.get_ylim()[0] == 0
 
 
+def test_learning_curves_have_ticks_at_whole_epochs(history, axes):
+    plots.learning_curves(history, ax=axes)
+    axes.figure.canvas.draw()
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
 def test_learning_curves_tell_depths_apart_by_their_dashes(history, axes):
     plots.learning_curves(history, ax=axes)
     dashes = [line.get_linestyle() for line in axes.get_lines() if to_hex(line.get_color()) == BLUE]
