@@ -137,7 +137,7 @@ def run_record(asked: argparse.Namespace, start: dict) -> None:
         raise ValueError("some records were not made:\n" + "\n".join(failed))
 
 
-def run_train(asked: argparse.Namespace, _start: dict) -> None:
+def run_train(asked: argparse.Namespace) -> None:
     """Train one network and print its history."""
     recipe = training.FAST if asked.recipe == "fast" else training.PAPER
     changes = {"epochs": asked.epochs, "learning_rate": asked.learning_rate}
@@ -157,7 +157,7 @@ def run_train(asked: argparse.Namespace, _start: dict) -> None:
     print(history.to_string(index=False))
 
 
-def run_data(asked: argparse.Namespace, _start: dict) -> None:
+def run_data(asked: argparse.Namespace) -> None:
     """Find, download and check a data set, and print its hashes."""
     for part, images in zip(("train", "test"), data.load(asked.name), strict=True):
         print(f"{asked.name} {part:5} {len(images):6,} images  sha256 {images.sha256()}")
@@ -183,9 +183,15 @@ def run_bench(asked: argparse.Namespace, start: dict) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 if all went well, 1 with a message if not. What was trained stays in the checkpoints."""
     asked = parser().parse_args(arguments)
-    run = {"experiment": run_experiment, "record": run_record, "train": run_train, "bench": run_bench, "data": run_data}
+    run = {
+        "experiment": lambda: run_experiment(asked, records.start()),
+        "record": lambda: run_record(asked, records.start()),
+        "train": lambda: run_train(asked),
+        "bench": lambda: run_bench(asked, records.start()),
+        "data": lambda: run_data(asked),
+    }
     try:
-        run[asked.command](asked, records.start())
+        run[asked.command]()
     except FAILURES as error:
         print(f"{PROGRAM} {asked.command}: {error}", file=sys.stderr)
         return 1

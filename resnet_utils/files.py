@@ -20,7 +20,7 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-            if not _alive(int(left.name.split(".")[-2])):  # its writer was killed
+            if not _alive(left.name.split(".")[-2]):  # its writer was killed
                 left.unlink(missing_ok=True)
         yield temporary
         with open(temporary, "rb+") as file:
@@ -54,10 +54,12 @@ def code_sha256() -> str:
     return total.hexdigest()
 
 
-def _alive(pid: int) -> bool:
-    """Whether a process of this number exists."""
+def _alive(pid: str) -> bool:
+    """Whether a process of this number exists, as far as can be told: Windows has no harmless signal to ask with."""
+    if os.name == "nt" or not pid.isdecimal():
+        return True
     try:
-        os.kill(pid, 0)
+        os.kill(int(pid), 0)
     except ProcessLookupError:
         return False
     except OSError:

@@ -266,6 +266,6 @@ def _work(i: int, run: Run, trainer: _Trainer) -> None:
         if not multiprocessing.parent_process().is_alive():  # killed; a new start would train beside this process
             os._exit(1)
 
-    if trainer.start is not None and trainer.start.get("code", code_sha256()) != code_sha256():
+    if (trainer.start or {}).get("code") not in (None, code_sha256()):
         raise ValueError("the package's code was changed while it trained; start again, the checkpoints go on")
     trainer.train(run, *trainer.images.load(), done)
