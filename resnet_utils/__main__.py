@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from resnet_utils import bench, data, experiments, models, records, runs, training
+from resnet_utils import bench, data, distributed, experiments, models, records, runs, training
 from resnet_utils.experiments import Settings
 from resnet_utils.files import atomic, check_writable
 from resnet_utils.runs import Run, Trained
@@ -54,11 +54,12 @@ def parser() -> argparse.ArgumentParser:
     record = commands.add_parser("record", parents=[shared], help="run all experiments and write their records")
     record.add_argument("--scale", choices=("record", "record-cpu"), help="record on a GPU, else record-cpu")
 
-    train = commands.add_parser("train", help="train one network and print its history")
+    train = commands.add_parser("train", help="train one network and print its history; torchrun may start it")
     train.add_argument("model", help=f"one of {', '.join(models.names()[:9])}, … resnet20, plain56, …")
     train.add_argument("--data", choices=data.names(), default="digits")
     train.add_argument("--recipe", choices=("fast", "paper"), default="fast")
     train.add_argument("--epochs", type=int)
+    train.add_argument("--batch-size", type=int, help="of all processes together")
     train.add_argument("--learning-rate", type=float)
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--checkpoint", type=Path, help="file; it goes on from there")
@@ -138,23 +139,24 @@ def run_record(asked: argparse.Namespace, start: dict) -> None:
 
 
 def run_train(asked: argparse.Namespace) -> None:
-    """Train one network and print its history."""
+    """Train one network and print its history. Started by `torchrun`, its processes train it together."""
     recipe = training.FAST if asked.recipe == "fast" else training.PAPER
-    changes = {"epochs": asked.epochs, "learning_rate": asked.learning_rate}
+    changes = {"epochs": asked.epochs, "batch_size": asked.batch_size, "learning_rate": asked.learning_rate}
     recipe = recipe.with_(**{field: value for field, value in changes.items() if value is not None})
-    train, test = data.load(asked.data)
-    model = Run(asked.model, asked.seed, recipe).fresh(train)
-    history = training.fit(
-        model,
-        train,
-        recipe,
-        test=test,
-        seed=asked.seed,
-        checkpoint=asked.checkpoint,
-        compiled=asked.compiled,
-        progress=True,
-    )
-    print(history.to_string(index=False))
+    with distributed.joined():
+        train, test = distributed.first_of_machine_first(lambda: data.load(asked.data))
+        history = training.fit(
+            Run(asked.model, asked.seed, recipe).fresh(train),
+            train,
+            recipe,
+            test=test,
+            seed=asked.seed,
+            checkpoint=asked.checkpoint,
+            compiled=asked.compiled,
+            progress=True,
+        )
+        if distributed.place()[0] == 0:
+            print(history.to_string(index=False))
 
 
 def run_data(asked: argparse.Namespace) -> None:

@@ -16,7 +16,8 @@ def save(path: Path, state: Mapping[str, Any], run: Mapping, history: list[dict]
     Args:
         path: the file; the one before it is replaced only when the new one is whole.
         state: what has a `state_dict`, by name: model, optimizer, scaler.
-        run: what tells this run from others: recipe, seed, data and their augmentation, number format, printed model.
+        run: what tells this run from others: recipe, seed, data and their augmentation, number format, printed model,
+            and how many processes train it.
         history: one row for each epoch so far. The order of the images, their augmentation and the learning rate
             follow from the seed and the number of epochs, so they need no saved state.
         starts: what trained these epochs, in order: see `records.start`.
@@ -39,10 +40,16 @@ def restore(path: Path, state: Mapping[str, Any], run: Mapping) -> tuple[list[di
     """
     saved = _load(path)
     try:
-        other = [key for key in run if saved["run"].get(key) != run[key]]
+        before = {"processes": 1} | saved["run"]  # written when there was always one
+        other = [key for key in run if before.get(key) != run[key]]
         parts = {name: saved[name] for name in (*state, "rng", "history", "starts")}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(_DAMAGED.format(path)) from error
+    if other == ["processes"]:
+        raise ValueError(
+            f"the checkpoint {path} belongs to another run: its number of processes is {before['processes']}, and here "
+            f"are {run['processes']}. Start as many with torchrun, remove it or choose another file."
+        )
     if other:
         raise ValueError(
             f"the checkpoint {path} belongs to another run: it differs in {', '.join(other)}. "

@@ -196,6 +196,11 @@ class Batches:
         seed: with the epoch's number it fixes order and augmentation, so a resumed run needs no saved state.
         device: where the images are kept and the batches made.
         channels_last: memory format of the batches.
+        rank: which share of every batch to make, from 0, where several processes train together.
+        processes: how many they are. Their shares together are the batch that a process alone would make.
+
+    Raises:
+        ValueError: if a batch has no image, or fewer images than processes.
     """
 
     def __init__(
@@ -207,11 +212,21 @@ class Batches:
         seed: int = 0,
         device: torch.device | str = "cpu",
         channels_last: bool = False,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        smallest = len(images) % batch_size or batch_size
+        if smallest < processes:
+            raise ValueError(
+                f"{len(images)} images in batches of {batch_size} leave a last batch of {smallest}, and {processes} "
+                "processes need an image each; choose another batch_size"
+            )
         self.images = images
         self.batch_size = batch_size
+        self.rank = rank
+        self.processes = processes
         self.train = train
         self.seed = seed
         self.device = torch.device(device)
@@ -228,6 +243,15 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self.epoch(0)
 
+    def weights(self) -> list[float]:
+        """What makes the mean over the processes of their mean losses the mean over the images, batch by batch.
+
+        It is processes · (images in this share) / (images in the batch), so 1 where the shares are equal.
+        """
+        starts = range(0, len(self.images), self.batch_size)
+        sizes = [min(self.batch_size, len(self.images) - start) for start in starts]
+        return [self.processes * len(range(self.rank, size, self.processes)) / size for size in sizes]
+
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch `number`, counted from 0."""
         count = len(self.images)
@@ -236,7 +260,7 @@ class Batches:
         order = order.to(self.device)
         top, left, mirrored = _draw(count, self.padding, self.train and self.images.flip, generator, self.device)
         for start in range(0, count, self.batch_size):
-            part = slice(start, start + self.batch_size)
+            part = slice(start + self.rank, start + self.batch_size, self.processes)
             which = order[part]
             x = _crop(self.padded, which, top[part], left[part], mirrored[part], size=self.images.images.shape[2:])
             x = _standardise(x, *self.shift_and_scale)

@@ -141,34 +141,22 @@ _RECIPE = {
 }
 _ALL = {
     "resnet18": {
-        "quick": {
-            "images": Images("digits"),
-            "models": ("resnet18-cifar",),
-            "seeds": (0, 1, 2),
-            "recipe": FAST.with_(epochs=4, learning_rate=0.02),
-            "minutes": "under a minute on two CPU cores",
-        },
-        "full": {
-            "images": Images("cifar10"),
-            "models": ("resnet18-cifar",),
-            "seeds": (0,),
-            "recipe": FAST.with_(epochs=30),
-            "minutes": "about 15 minutes on a T4 (an estimate)",
-        },
-        "record": {
-            "images": Images("cifar10"),
-            "models": ("resnet18-cifar",),
-            "seeds": (0, 1, 2),
-            "recipe": FAST.with_(epochs=30),
-            "minutes": "about 5 minutes on an H100 (an estimate)",
-        },
-        "record-cpu": {
-            "images": Images("cifar10"),
-            "models": ("resnet18-cifar",),
-            "seeds": (0,),
-            "recipe": FAST.with_(epochs=5),
-            "minutes": "about 45 minutes on two CPU cores",
-        },
+        scale: {"models": ("resnet18-cifar",), "images": Images("cifar10"), "seeds": (0,)} | of_scale
+        for scale, of_scale in {
+            "quick": {
+                "images": Images("digits"),
+                "seeds": (0, 1, 2),
+                "recipe": FAST.with_(epochs=4, learning_rate=0.02),
+                "minutes": "under a minute on two CPU cores",
+            },
+            "full": {"recipe": FAST.with_(epochs=30), "minutes": "about 15 minutes on a T4 (an estimate)"},
+            "record": {
+                "seeds": (0, 1, 2),
+                "recipe": FAST.with_(epochs=30),
+                "minutes": "about 5 minutes on an H100 (an estimate)",
+            },
+            "record-cpu": {"recipe": FAST.with_(epochs=5), "minutes": "about 45 minutes on two CPU cores"},
+        }.items()
     },
     "degradation": {
         "quick": _SMALL_NETS["quick"]
@@ -268,12 +256,12 @@ def measure(
     settings: Settings, history: pd.DataFrame, trained: Trained, checkpoints: Path | str | None = None
 ) -> pd.DataFrame:
     """The table of an experiment, from what `run` returned and the folder with its checkpoints."""
+    if settings.table == "history":
+        return history
     train, test = settings.images.load()
     if settings.table == "lesion":
         return measurements.lesion(trained, test)
-    if settings.table == "gradients":
-        return measurements.gradients(trained, train, settings.images, checkpoints, settings.snapshots)
-    return history
+    return measurements.gradients(trained, train, settings.images, checkpoints, settings.snapshots)
 
 
 def last_epochs(history: pd.DataFrame) -> pd.DataFrame:

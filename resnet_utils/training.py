@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from resnet_utils import checkpoints
+from resnet_utils import checkpoints, distributed
 from resnet_utils.data import Batches, ImageSet
 
 
@@ -109,6 +109,9 @@ def fit(
 ) -> pd.DataFrame:
     """Train `model` in place by `recipe`; return its history, one row an epoch.
 
+    Where several processes are joined (`distributed.joined`) each calls this with the same arguments and computes its
+    share of every batch. The first alone evaluates and writes the checkpoint, which all of them must be able to read.
+
     Args:
         model: maps images (N, C, H, W) to logits (N, classes).
         train: the images to learn from, shuffled and augmented.
@@ -132,43 +135,52 @@ def fit(
     Raises:
         FloatingPointError: if a loss or a weight is no longer a finite number, with what to try.
         torch.OutOfMemoryError: if the GPU has no memory left, with what to try.
-        ValueError: if the checkpoint is damaged or belongs to another run.
+        ValueError: if the checkpoint is damaged or belongs to another run, such as one of more or fewer processes.
         OSError: if the checkpoint cannot be written or read.
     """
     device = best_device() if device is None else torch.device(device)
     precision = best_precision(device) if precision is None else precision
     channels_last = device.type != "mps"  # wrong BatchNorm gradients there: pytorch issue 175189
     model.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-    batches = Batches(train, recipe.batch_size, train=True, seed=seed, device=device, channels_last=channels_last)
     optimizer = torch.optim.SGD(_parameter_groups(model, recipe), momentum=recipe.momentum, nesterov=recipe.nesterov)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     state = {"model": model, "optimizer": optimizer, "scaler": scaler}
+    rank, processes = distributed.place()
     history, starts = [], []
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
         augmentation = [train.padding, train.flip, list(train.mean), list(train.std)]
         run = asdict(recipe) | {"seed": seed, "data": train.sha256(), "augmentation": augmentation}
-        run |= {"precision": str(precision), "model": repr(model)}
+        run |= {"precision": str(precision), "model": repr(model), "processes": processes}
         if checkpoint.exists():
             history, starts = checkpoints.restore(checkpoint, state, run)
-    if start is not None and dict(start) not in starts and len(history) < recipe.epochs:
+        if len(set(distributed.gathered(len(history)))) > 1:
+            raise ValueError(
+                f"not all processes found the same checkpoint {checkpoint}; choose a folder that all machines share"
+            )
+    if len(history) == recipe.epochs:
+        return pd.DataFrame(history)
+    if start is not None and dict(start) not in starts:
         starts = [*starts, dict(start)]
-    network = _compiled(model) if compiled else model  # both hold the same weights
+    where = {"device": device, "channels_last": channels_last, "rank": rank, "processes": processes}
+    batches = Batches(train, recipe.batch_size, train=True, seed=seed, **where)
+    network = distributed.wrapped(model)
+    network = _compiled(network) if compiled else network  # all three hold the same weights
 
     step, steps = len(history) * len(batches), recipe.epochs * len(batches)
-    with tqdm(total=steps, initial=step, disable=not progress, mininterval=1, unit="step") as bar:
+    with tqdm(total=steps, initial=step, disable=not progress or rank > 0, mininterval=1, unit="step") as bar:
         for epoch in range(len(history), recipe.epochs):
-            start = perf_counter()
+            begin = perf_counter()
             model.train()
             sums = torch.zeros(2, device=device)  # summed loss and errors, kept on the device: no waiting for it
-            for x, y in batches.epoch(epoch):
+            for weight, (x, y) in zip(batches.weights(), batches.epoch(epoch), strict=True):
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * rate(recipe, step, steps)
                 with autocast(device, precision):
                     logits = network(x)
                 loss = F.cross_entropy(logits.float(), y)
                 optimizer.zero_grad()
-                scaler.scale(loss).backward()
+                scaler.scale(loss * weight).backward()
                 scaler.step(optimizer)  # float16 alone waits for the GPU here, to see whether a gradient overflowed
                 scaler.update()
                 step += 1
@@ -176,8 +188,10 @@ def fit(
                 bar.update()
                 if after_step:
                     after_step(step)
-            train_loss, train_wrong = (sums / len(train)).tolist()
-            test_loss, test_error = (math.nan, math.nan) if test is None else evaluate(model, test, precision=precision)
+            train_loss, train_wrong = (distributed.summed(sums) / len(train)).tolist()
+            test_loss, test_error = (math.nan, math.nan)
+            if test is not None:
+                test_loss, test_error = distributed.by_first(lambda: evaluate(model, test, precision=precision))
             weights_finite = all(p.isfinite().all() for p in model.parameters())
             if not (math.isfinite(train_loss) and weights_finite and (test is None or math.isfinite(test_loss))):
                 raise FloatingPointError(
@@ -192,7 +206,7 @@ def fit(
                     "train_error": 100 * train_wrong,
                     "test_loss": test_loss,
                     "test_error": test_error,
-                    "seconds": perf_counter() - start,
+                    "seconds": perf_counter() - begin,
                 }
             )
             bar.set_postfix_str(
@@ -201,7 +215,7 @@ def fit(
             if after_epoch:
                 after_epoch(epoch + 1)
             if checkpoint:
-                checkpoints.save(checkpoint, state, run, history, starts)
+                distributed.by_first(lambda: checkpoints.save(checkpoint, state, run, history, starts))
     return pd.DataFrame(history)
 
 
