@@ -249,3 +249,118 @@ def test_leaving_out_a_block_leaves_the_network_alone():
 def test_a_block_that_cannot_be_left_out_is_refused_with_those_that_can(block, reason):
     with pytest.raises(ValueError, match=rf"block '{block}' {reason}; choose one of layer1.0, layer1.1, layer2.1"):
         probes.without_block(models.build("plain14"), block)
+
+
+# Where a network looks
+
+
+@pytest.fixture
+def pooled_net() -> nn.Sequential:
+    """A convolution, a ReLU in place, global average pooling and a linear layer."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 5, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)
+    )
+
+
+def test_behind_pooling_and_a_linear_layer_grad_cam_is_the_class_activation_map(pooled_net):
+    x = images()
+    maps = F.conv2d(x, pooled_net[0].weight, pooled_net[0].bias).relu()  # (4, 5, 6, 6)
+    for c in range(3):
+        weights = pooled_net[4].weight[c].view(1, 5, 1, 1)
+        expected = (weights * maps).sum(1).relu() / 36  # the gradient of a mean over 36 positions
+        torch.testing.assert_close(probes.grad_cam(pooled_net, x, c, "1"), expected)
+
+
+def test_grad_cam_by_hand():
+    """Two maps of one pixel row; y = 3 * mean(A1) - 1 * mean(A2), so alpha = (3/2, -1/2) and the map is known."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1))
+    model[0].weight.data = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)  # A1 = x, A2 = 2 x
+    model[3].weight.data = torch.tensor([[3.0, -1.0]])
+    x = torch.tensor([4.0, -6.0]).view(1, 1, 1, 2)
+    assert probes.grad_cam(model, x, 0, "0").tolist() == [[[1.5 * 4 - 0.5 * 8, 0.0]]]
+
+
+def test_each_image_can_have_a_class_of_its_own(pooled_net):
+    found = probes.grad_cam(pooled_net, images(), LABELS, "1")
+    for i, c in enumerate(LABELS.tolist()):
+        torch.testing.assert_close(found[i], probes.grad_cam(pooled_net, images()[i : i + 1], c, "1")[0])
+
+
+def test_a_layer_before_a_relu_in_place_is_read_before_it(pooled_net):
+    apart = copy.deepcopy(pooled_net)
+    apart[1].inplace = False
+    found, expected = (probes.grad_cam(net, images(), 1, "0") for net in (pooled_net, apart))
+    torch.testing.assert_close(found, expected)
+    assert not torch.equal(found, probes.grad_cam(pooled_net, images(), 1, "1"))
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_looking_leaves_the_model_as_it_was(training):
+    torch.manual_seed(0)
+    model = models.build("resnet8", 3).train(training)
+    model(images()).sum().backward()
+    unsettle(model)
+    state = copy.deepcopy(model.state_dict())
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+
+    found = probes.grad_cam(model, images(), 1, "layer3")
+
+    assert found.shape == (4, 2, 2)
+    assert not found.requires_grad
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(p.grad, gradients[name]) for name, p in model.named_parameters())
+    assert all(p.requires_grad for p in model.parameters())
+    assert model.training == training
+    assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
+    torch.testing.assert_close(probes.grad_cam(model.eval(), images(), 1, "layer3"), found)
+
+
+@pytest.mark.parametrize(
+    ("class_index", "layer", "message"),
+    [
+        (0, "layer9", r"no layer 'layer9'; choose one of conv1, "),
+        (0, "", r"no layer ''"),
+        (3, "layer3", r"one class, or 4 of them, from 0 to 2, not 3"),
+        (-1, "layer3", r"from 0 to 2, not -1"),
+        (torch.tensor([0, 1]), "layer3", r"one class, or 4 of them"),
+        (0, "fc", r"the output of 'fc' has the shape \(4, 3\); choose a layer with \(N, K, H, W\)"),
+    ],
+)
+def test_a_layer_or_a_class_that_is_not_there_is_refused(class_index, layer, message):
+    with pytest.raises(ValueError, match=message):
+        probes.grad_cam(models.build("resnet8", 3), images(), class_index, layer)
+
+
+def test_several_blocks_are_left_out_as_one_after_the_other_by_hand():
+    torch.manual_seed(0)
+    model = models.build("resnet14", num_classes=3)
+    unsettle(model)
+    model.eval()
+    with torch.no_grad():
+        x = model.relu(model.bn1(model.conv1(images())))
+        x = model.layer2[1](model.layer2[0].downsample(x).relu())  # layer1.0, layer1.1 and layer2.0 without branches
+        by_hand = model.fc(model.layer3(x).mean((2, 3)))
+        out = probes.without_block(model, "layer1.1", "layer2.0", "layer1.0")(images())
+    torch.testing.assert_close(out, by_hand)
+
+
+def test_the_response_of_a_layer_is_what_its_batch_normalisation_gives_out():
+    torch.manual_seed(0)
+    model = models.build("plain8", num_classes=3)
+    norms = [(name, norm) for name, norm in model.named_modules() if isinstance(norm, nn.BatchNorm2d)]
+    for deviation, (_, norm) in enumerate(norms, start=1):  # outputs +deviation and -deviation, whatever comes in
+        nn.init.zeros_(norm.weight)
+        signs = torch.tensor([1.0, -1.0]).repeat(norm.num_features // 2)
+        norm.bias.data = deviation * signs
+    table = probes.response_std(model, images())
+    assert table["layer"].to_list() == [name for name, _ in norms]
+    assert table["index"].to_list() == list(range(1, 8))
+    assert table["std"].to_list() == pytest.approx(range(1, 8))
+
+
+def test_responses_are_measured_without_projections_and_not_before_the_convolution():
+    table = probes.response_std(models.build("resnet8", shortcut="B"), images())
+    assert len(table) == 7
+    with pytest.raises(ValueError, match="pre-activation"):
+        probes.response_std(models.build("preact8"), images())
