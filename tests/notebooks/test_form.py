@@ -155,6 +155,16 @@ def test_a_chapter_states_objectives_prerequisites_and_time_and_ends_as_a_chapte
     assert len(re.findall(r"^- .*\]\(http", text.split("## Sources")[1], re.MULTILINE)) >= 2
 
 
+def test_what_was_measured_is_a_callout_that_a_cell_prints(chapter) -> None:
+    """book/_ext/measured.py collects these callouts of all chapters on one page."""
+    _, notebook = chapter
+    sources = [cell.source for cell in notebook.cells]
+    heading = next(i for i, source in enumerate(sources) if "## What we measured" in source)
+    printed = next(cell for cell in notebook.cells[heading:] if cell.cell_type == "code")
+    assert "> **What we measured.**" in printed.source
+    assert "hide-input" in printed.metadata.get("tags", [])
+
+
 def test_every_exercise_has_a_number_a_difficulty_and_a_folded_solution(chapter) -> None:
     number, notebook = chapter
     cells = notebook.cells
