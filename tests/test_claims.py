@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -177,7 +178,10 @@ def test_claim_overfitting() -> None:
 
 
 def test_claim_cannot_learn() -> None:
-    assert last_epochs("train_error")["plain56"] < 60  # chance is 90
+    error = last_epochs("train_error")
+    assert error["plain56"] < 60  # chance is 90: it learns
+    assert error["plain56"] > error["plain20"] > error["resnet20"]  # and that is harder, the more so with depth
+    assert error["plain56"] - error["resnet56"] > 2 * (error["plain20"] - error["resnet20"])
 
 
 def test_claim_plus_one() -> None:
@@ -316,6 +320,27 @@ def test_claim_projections() -> None:
     plain = counting.parameters(on_meta(lambda: models.build("plain34")))
     assert plain == counts["A"] < counts["B"] < counts["C"]
 
+    torch.manual_seed(0)
+    x = torch.randn(2, 16, 6, 6).relu()
+    block = models.build("resnet20", shortcut="C").layer1[1].eval()
+    fresh = block(x)
+    nn.init.dirac_(block.downsample[0].weight)  # a 1 x 1 convolution can be the identity, and does not start there
+    same = BasicBlock(16, 16).eval()
+    same.load_state_dict({name: t for name, t in block.state_dict().items() if "downsample" not in name})
+    torch.testing.assert_close(block(x), same(x), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(fresh, same(x), atol=0.1)
+
+    digits, _ = data.load("digits")
+    recipe = training.FAST.with_(epochs=3, batch_size=64, learning_rate=0.05)
+    errors: dict[str, list[float]] = {"A": [], "C": []}
+    for option in errors:
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            model = models.build("resnet20", in_channels=1, shortcut=option)
+            history = training.fit(model, digits.take(torch.arange(448)), recipe, seed=seed, device="cpu")
+            errors[option].append(history["train_error"].iloc[-1])
+    assert min(errors["C"]) > max(errors["A"]) + 10  # to be able to learn more is not to learn more
+
 
 # Counting
 
@@ -435,8 +460,15 @@ def test_claim_softmax() -> None:
 
 
 def test_claim_bf16(monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))  # a T4
+    # PyTorch's own function on a device that has compute capability 7.5, like a T4, and can hold a bfloat16 tensor
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda *_: SimpleNamespace(major=7, minor=5))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda *_: True)
+    assert torch.cuda.is_bf16_supported()  # it counts emulation, unless told not to
+    assert not torch.cuda.is_bf16_supported(including_emulation=False)
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
     assert training.best_precision(torch.device("cuda")) == torch.float16
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 0))
     assert training.best_precision(torch.device("cuda")) == torch.bfloat16
@@ -463,6 +495,8 @@ def test_claim_ddp(norm: type[nn.Module]) -> None:
     whole = gradient(slice(0, 8))
     mean = (gradient(slice(0, 4)) + gradient(slice(4, 8))) / 2  # what DistributedDataParallel puts in its place
     assert torch.allclose(whole, mean) == (norm is nn.Identity)
+    uneven = (gradient(slice(0, 6)) + gradient(slice(6, 8))) / 2
+    assert not torch.allclose(whole, uneven)
 
 
 # Why it works

@@ -302,6 +302,7 @@ PAGES: dict[str, dict[str, Literal]] = {
     "08_training_resnet18": CIFAR_DEVIATIONS
     | published(KUANGLIU, "table of the README", "93.02")
     | published(f"{KUANGLIU}/issues/149", "the comments", "95.4", "95.7")
+    | published("devries2017", "table 1, as an error of 4.72 %", "95.28")
     | published(AIRBENCH, "head of the file", "94.0", "93.4", "93.5")
     | given("what rows of a confusion matrix add up to", "100")
     | given("an example of a confidence", "80")
@@ -367,6 +368,7 @@ PAGES: dict[str, dict[str, Literal]] = {
     | published("he2015deep", "table 1", "3.8")
     | published("he2015deep", "tables 4 and 5", "3.57", "4.49")
     | published("torchvision2016", "ResNet50_Weights", "76.13", "80.858")
+    | published("devries2017", "table 1", "4.72")
     | published("kuangliu2017", "table of the README", "93.02")
     | published("kuangliu2017", "issue 149", "95.4", "95.7")
     | {
