@@ -60,7 +60,7 @@ def wrapped(model: nn.Module) -> nn.Module:
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sum of all processes' values, in every process."""
+    """The sum of all processes' values, in every process; written into `values`, which is returned."""
     if place()[1] > 1:
         dist.all_reduce(values)
     return values

@@ -21,6 +21,10 @@ def filter_normalised_direction(model: nn.Module, seed: int) -> Direction:
     the network's own. Tensors of one dimension, which are biases and batch normalisation, do not move: their
     direction is zero.
 
+    Args:
+        model: the network whose filters give the lengths.
+        seed: of the random numbers.
+
     Returns:
         A tensor for each parameter name, of the parameter's shape.
     """

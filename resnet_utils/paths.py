@@ -95,8 +95,10 @@ def carrying_lengths(shares: Sequence[float], part: float = 0.95) -> tuple[int, 
         part: of their sum, above 0 and at most 1.
 
     Raises:
-        ValueError: if no run reaches that part, for example because `part` is above 1.
+        ValueError: if `part` is not above 0 and at most 1.
     """
+    if not 0 < part <= 1:
+        raise ValueError(f"no lengths carry {part} of the gradient; choose a part above 0 and at most 1")
     sums = [0.0, *accumulate(shares)]
     goal = part * sums[-1] * (1 - 1e-9)  # rounding must not lose a run
     runs = [
@@ -105,8 +107,6 @@ def carrying_lengths(shares: Sequence[float], part: float = 0.95) -> tuple[int, 
         for last in range(first, len(shares))
         if sums[last + 1] - sums[first] >= goal
     ]
-    if not runs or part <= 0:
-        raise ValueError(f"no lengths carry {part} of the gradient; choose a part above 0 and at most 1")
     return min(runs)[1:]
 
 

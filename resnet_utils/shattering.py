@@ -51,13 +51,16 @@ def input_gradients(net: nn.Module, grid: Tensor) -> Tensor:
     number and has a derivative.
 
     Args:
-        net: maps (N, 1) to (N, 1); its running statistics are set by this.
+        net: maps (N, 1) to (N, 1); its running statistics are set by this, and it is left in evaluation mode.
         grid: N numbers, (N,).
 
     Returns:
         The derivatives, (N,).
     """
     x = grid[:, None].detach().clone().requires_grad_()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.reset_running_stats()  # those of an earlier grid would be averaged in
     with torch.no_grad():
         net.train()(x)
     (gradient,) = torch.autograd.grad(net.eval()(x).sum(), x)
@@ -73,6 +76,9 @@ def autocorrelation(series: Tensor, lags: int) -> Tensor:
 
     Returns:
         (..., lags): the sum of products of deviations from the mean at that distance, over the sum of squares.
+
+    Raises:
+        ValueError: if `lags` is below 1 or above n.
     """
     count = series.shape[-1]
     if not 1 <= lags <= count:

@@ -78,6 +78,9 @@ def compare(
     Returns:
         One row for each run: network, rate, seed, the last epoch's train_loss, train_error (%) and test_error (%), and
         diverged. A run that diverged has the loss infinity and no errors (NaN).
+
+    Raises:
+        ValueError: if there are no seeds.
     """
     if not seeds:
         raise ValueError("seeds is empty; give at least one, say seeds=(0, 1, 2)")

@@ -24,6 +24,14 @@ def test_the_gradient_equals_finite_differences_of_the_function(residual):
     torch.testing.assert_close(gradient, slopes, rtol=1e-4, atol=1e-4)
 
 
+def test_the_statistics_of_an_earlier_grid_are_forgotten():
+    torch.manual_seed(0)
+    net = ScalarNet(3, width=20)
+    first = input_gradients(net, GRID)
+    input_gradients(net, 5 * GRID + 1)
+    torch.testing.assert_close(input_gradients(net, GRID), first)
+
+
 def test_a_residual_net_whose_branch_counts_nothing_is_as_deep_as_one_layer():
     torch.manual_seed(0)
     deep = ScalarNet(10, width=20, residual=True, beta=0.0)
