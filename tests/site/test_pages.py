@@ -15,6 +15,9 @@ TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 NOTEBOOKS = [page for page in PAGES if page.startswith("notebooks/")]
 CHAPTERS = [page for page in NOTEBOOKS if Path(page).name[0].isdigit()]  # the others are appendices
+MOST_BYTES = 700_000  # a page without its pictures, not compressed
+MOST_BYTES_WITH_CODE = 900_000  # a chapter, whose code alone may be 0.1 MB
+FORMULA_FONTS = "Main-Regular|Math-Italic|Size|Caligraphic-Regular"  # all that a page of this book was seen to load
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +111,22 @@ def test_what_each_chapter_measured_stands_on_one_page_word_for_word(soups) -> N
         assert [point.get_text() for point in section.select("li")] == points
 
 
+def test_the_page_of_versions_says_when_and_with_what_each_notebook_was_executed(soups) -> None:
+    manifest = json.loads((ROOT / "_executed" / "manifest.json").read_text())
+    page = soups["book/versions"]
+    rows = [row.select("td") for row in page.select("table.executed tbody tr")]
+    assert [f"notebooks/{Path(row[0].a['href']).stem}" for row in rows] == NOTEBOOKS
+    for row, notebook in zip(rows, NOTEBOOKS, strict=True):
+        entry = manifest[f"{Path(notebook).name}.ipynb"]
+        assert row[0].get_text() == soups[notebook].h1.find(string=True)
+        assert row[1].get_text() == entry["date"][:16].replace("T", " ")  # build.py writes it in UTC
+        assert [float(row[2].get_text()), row[3].get_text()] == [entry["seconds"], entry["scale"]]
+    shown = {tr.td.get_text(): tr.select("td")[1].get_text() for tr in page.select("table.installed tbody tr")}
+    for entry in manifest.values():
+        assert set(entry["versions"]) <= set(shown)
+        assert all(version in shown[package] for package, version in entry["versions"].items())
+
+
 def test_the_captions_of_a_notebook_became_captions_with_numbers_in_order(notebook) -> None:
     name, soup = notebook
     number = int(Path(name).name.split("_")[0]) if name in CHAPTERS else "a"
@@ -115,7 +134,7 @@ def test_the_captions_of_a_notebook_became_captions_with_numbers_in_order(notebo
     figures, tables = ([name for name in ids if name.startswith(kind)] for kind in ("figure", "table"))
     assert figures == [f"figure-{number}-{k}" for k in range(1, len(figures) + 1)]
     assert tables == [f"table-{number}-{k}" for k in range(1, len(tables) + 1)]
-    assert len(figures) == len(soup.select("article .cell_output img")) > 0
+    assert len(figures) == len(soup.select("article .cell:not(.tag_solution) .cell_output img")) > 0
     assert not [quote for quote in soup.select("article blockquote") if quote.find("strong")]
 
 
@@ -168,6 +187,57 @@ def test_the_scripts_that_the_book_does_not_use_are_gone(page) -> None:
     _, soup = page
     text = " ".join(f"{tag.get('src') or ''} {tag.string or ''}" for tag in soup.find_all("script"))
     assert "thebe" not in text.lower()
+
+
+def loaded_files(page: Path, soup: BeautifulSoup) -> set[Path]:
+    """The page and all that it loads apart from pictures, with the fonts that a page with formulas may need."""
+    scripts = [tag["src"] for tag in soup.find_all("script", src=True)]
+    sheets = [tag["href"] for tag in soup.find_all("link", rel="stylesheet")]
+    paths = [page.parent / urlsplit(url).path for url in [*scripts, *sheets]]
+    for sheet in [path for path in paths if path.suffix == ".css"]:
+        text = sheet.read_text()
+        paths += [sheet.parent / url for url in re.findall(r"""@import\s+(?:url\()?["']([^"']+)""", text)]
+        fonts = {sheet.parent / url for url in re.findall(r"""url\(["']?([^"')]+\.woff2)""", text)}
+        paths += [font for font in fonts if "KaTeX" not in font.name or re.search(FORMULA_FONTS, font.name)]
+    return {page, *(path.resolve() for path in paths)}
+
+
+def test_a_page_loads_little_before_its_pictures(site, page) -> None:
+    name, soup = page
+    sizes = {path.name: path.stat().st_size for path in loaded_files(site / f"{name}.html", soup)}
+    limit = MOST_BYTES_WITH_CODE if name in CHAPTERS else MOST_BYTES
+    assert sum(sizes.values()) <= limit, sorted(sizes.items(), key=lambda item: -item[1])
+
+
+@pytest.mark.parametrize("name", ["search", "genindex"])
+def test_the_other_pages_load_little_too(site, name) -> None:
+    page = site / f"{name}.html"
+    files = loaded_files(page, BeautifulSoup(page.read_text(), "html.parser"))
+    assert sum(path.stat().st_size for path in files) <= MOST_BYTES
+
+
+def test_a_page_loads_what_draws_formulas_if_and_only_if_it_has_one(page) -> None:
+    _, soup = page
+    loads = any("katex.min.js" in tag["src"] for tag in soup.find_all("script", src=True))
+    assert loads == bool(soup.select(".math"))
+    assert loads or "\\(" not in soup.find(class_="bd-sidebar-primary").get_text()
+
+
+def test_every_icon_is_drawn_by_the_style_sheet_of_the_book(site, soups) -> None:
+    sheet = (ROOT / "book" / "_static" / "icons.css").read_text()
+    drawn = {*re.findall(r"\.fa-([a-z-]+) \{ --icon: url", sheet), "solid", "lg"}
+    used = {kind for soup in soups.values() for icon in soup.select("i[class*=fa-]") for kind in icon["class"]}
+    assert {kind.removeprefix("fa-") for kind in used if kind.startswith("fa-")} <= drawn
+    glyphs = re.compile(r"(?:content|font):\s*var\(--(?:pst-icon|fa-font)")  # of a font that is not there
+    assert not [path for path in site.rglob("*.css") if glyphs.search(path.read_text())]
+
+
+def test_code_that_has_no_element_of_its_own_has_the_colour_of_the_text_around_it(site) -> None:
+    sheet = (site / "_static" / "pygments.css").read_text()
+    for theme in ("light", "dark"):
+        start = re.escape(f'html[data-theme="{theme}"] .highlight ')
+        rules = [start + kind + r"\{ (?:background: \S+; )?color: (\S+) \}" for kind in ("", r"\.n ", r"\.p ", r"\.w ")]
+        assert len({re.search(rule, sheet)[1] for rule in rules}) == 1
 
 
 def test_notebooks_were_executed_in_the_time_that_was_wanted_give_or_take_a_busy_machine(site) -> None:

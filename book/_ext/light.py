@@ -1,0 +1,123 @@
+"""Make the pages light: what the theme loads and this book does not use is taken out of the finished HTML.
+
+- The icons of the theme are a script of 1.5 MB. The few in use are drawn by book/_static/icons.css instead.
+- The index for searching is loaded by every page. It is needed on the page of search results only.
+- The style sheets of the theme hold rules for hundreds of things that no page has. A rule is kept if all the
+  classes and ids that its selector asks for are words of any page or script. So nothing need be listed here:
+  what a page begins to use comes back with the next build.
+- In code every word and bracket is an element of its own, for its colour. Those of the colour of all text are not.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+ICON_SCRIPT = "fontawesome.js"
+SEARCH_SCRIPTS = ("searchtools.js", "language_data.js", "searchindex.js")
+PLAIN_CODE = re.compile(r'<span class="(?:n|p|w)">([^<]*)</span>')  # names, punctuation, space: as other text
+SHEETS = ("styles/pydata-sphinx-theme.css", "sphinx-design.min.css", "mystnb.*.css")
+
+# bootstrap.js holds the names of all that it could draw. This is what it gives to the dropdowns and the tooltips
+# of the theme, the only parts of it in use.
+BOOTSTRAP = "bootstrap.js"
+WORDS_OF_BOOTSTRAP = {"bs-", "show", "fade", "tooltip", "tooltip-inner", "tooltip-arrow"}
+
+SCRIPT = r' *<script[^>]* src="[^"]*\b(?:{})(?:\?[^"]*)?"></script>\n?'
+COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+STRING_OR_MARK = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]""", re.DOTALL)
+WORD = re.compile(r"[A-Za-z_][\w-]*")
+CLASS_OR_ID = re.compile(r"[.#]((?:\\.|[\w-])+)")
+IN_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+ICON_RULE = re.compile(r"\.fa[bsr]?(?:[-.:]|$)|@font-face.*Font Awesome", re.DOTALL)
+ICON_USED = re.compile(r"(?:^|[;\s])(?:content|font):\s*var\(--(?:fa-font|pst-icon)-")
+
+
+def lighten(app: Sphinx, exception: Exception | None) -> None:
+    """Runs when all files are written."""
+    if exception or app.builder.format != "html":
+        return
+    static = Path(app.outdir, "_static")
+    pages = [path for path in Path(app.outdir).rglob("*.html") if static not in path.parents]
+    for path in pages:
+        unwanted = (ICON_SCRIPT,) if path.name == "search.html" else (ICON_SCRIPT, *SEARCH_SCRIPTS)
+        text = path.read_text(encoding="utf-8")
+        path.write_text(PLAIN_CODE.sub(r"\1", without_scripts(text, unwanted)), encoding="utf-8")
+    for path in static.glob(f"scripts/{ICON_SCRIPT}*"):
+        path.unlink()
+    shutil.rmtree(static / "vendor" / "fontawesome", ignore_errors=True)
+
+    words = set(WORDS_OF_BOOTSTRAP)
+    for path in [*pages, *(path for path in static.rglob("*.js") if path.name != BOOTSTRAP)]:
+        words.update(WORD.findall(path.read_text(encoding="utf-8")))
+    for pattern in SHEETS:
+        for path in static.glob(pattern):
+            path.write_text(used_rules(path.read_text(encoding="utf-8"), words), encoding="utf-8")
+
+
+def without_scripts(page: str, names: tuple[str, ...]) -> str:
+    """The HTML without the script elements that load files of these names."""
+    return re.sub(SCRIPT.format("|".join(map(re.escape, names))), "", page)
+
+
+def used_rules(sheet: str, words: set[str]) -> str:
+    """The style sheet without the rules that apply to nothing described by these words."""
+    prefixes = tuple(word for word in words if word.endswith("-") and len(word) > 2)  # a script adds to "bs-"
+    kept = []
+    for head, body in rules(COMMENT.sub("", sheet)):
+        nested = head.startswith(("@media", "@supports"))
+        if not nested and (ICON_RULE.match(f"{head}{body}") or ICON_USED.search(body or "")):
+            continue
+        if body is None or (head.startswith("@") and not nested):
+            kept.append(head + (";" if body is None else f"{{{body}}}"))
+        elif nested:
+            if inner := used_rules(body, words):
+                kept.append(f"{head}{{{inner}}}")
+        elif selectors := [one for one in split_selectors(head) if may_apply(one, words, prefixes)]:
+            kept.append(f"{','.join(selectors)}{{{body}}}")
+    return "".join(kept)
+
+
+def rules(sheet: str) -> Iterator[tuple[str, str | None]]:
+    """The head of each rule and what stands in its braces, None where it has none, as in `@charset "UTF-8";`."""
+    start, opened, depth = 0, 0, 0
+    for mark in STRING_OR_MARK.finditer(sheet):
+        if mark[0] == "{":
+            depth += 1
+            opened = mark.start() if depth == 1 else opened
+        elif mark[0] == "}":
+            depth -= 1
+            if depth == 0:
+                yield sheet[start:opened].strip(), sheet[opened + 1 : mark.start()]
+                start = mark.end()
+        elif mark[0] == ";" and depth == 0:
+            yield sheet[start : mark.start()].strip(), None
+            start = mark.end()
+
+
+def split_selectors(head: str) -> list[str]:
+    """`a:is(b, c), d` are the two selectors `a:is(b, c)` and `d`."""
+    parts = [""]
+    for piece in re.split(r"([,()\[\]])", head):
+        inside = sum(map(parts[-1].count, "([")) > sum(map(parts[-1].count, ")]"))
+        if piece == "," and not inside:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return [part.strip() for part in parts]
+
+
+def may_apply(selector: str, words: set[str], prefixes: tuple[str, ...]) -> bool:
+    """Whether all classes and ids of a selector are among the words; what stands in brackets is not looked at."""
+    outside, before = selector, ""
+    while outside != before:
+        outside, before = IN_BRACKETS.sub("", outside), outside
+    names = [name.replace("\\", "") for name in CLASS_OR_ID.findall(outside)]
+    return not ICON_RULE.match(selector) and all(name in words or name.startswith(prefixes) for name in names)
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("build-finished", lighten)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

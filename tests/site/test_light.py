@@ -1,0 +1,48 @@
+"""The extension book/_ext/light.py: which rules of a style sheet and which parts of a page it takes out."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_ext"))
+import light
+
+WORDS = {"card", "title", "bs-", "menu"}
+
+
+@pytest.mark.parametrize(
+    ("sheet", "left"),
+    [
+        (".card{color:red}.tab{color:blue}", ".card{color:red}"),
+        (".card, .tab, h1{margin:0}", ".card,h1{margin:0}"),
+        (".card .tab{margin:0}#menu>.card{top:0}#other .card{top:1}", "#menu>.card{top:0}"),
+        ("html{top:0}[data-x='.tab']{top:1}", "html{top:0}[data-x='.tab']{top:1}"),
+        (".card:not(.tab),.menu:is(.tab,a){top:0}", ".card:not(.tab),.menu:is(.tab,a){top:0}"),
+        (".bs-auto{top:0}.b-auto{top:1}", ".bs-auto{top:0}"),
+        (r".card\:hover{top:0}", ""),
+        ("@media print{.tab{top:0}.card{top:1}}@media (x){.tab{top:0}}", "@media print{.card{top:1}}"),
+        ("@keyframes turn{from{top:0}to{top:1px}}", "@keyframes turn{from{top:0}to{top:1px}}"),
+        ('@charset "UTF-8";/* .a{} */a{content:"}.tab{"}', '@charset "UTF-8";a{content:"}.tab{"}'),
+        ("@font-face{font-family:Font Awesome\\ 6 Free}@font-face{font-family:Mine}", "@font-face{font-family:Mine}"),
+        ("a:before{top:0;content:var(--pst-icon-x)}html{--y:var(--pst-icon-x)}", "html{--y:var(--pst-icon-x)}"),
+    ],
+)
+def test_a_rule_is_kept_if_all_that_its_selector_asks_for_may_be_there(sheet, left):
+    assert light.used_rules(sheet, WORDS) == left
+    assert light.used_rules(left, WORDS) == left
+
+
+def test_the_rules_of_the_icons_are_dropped_and_those_of_the_theme_for_its_icons_kept():
+    sheet = ".fa-bars:before{content:'x'}.fas,.far{top:0}.menu .fa-bars{top:1}.fast{top:2}"
+    assert light.used_rules(sheet, {"fa-bars", "fas", "far", "fast", "menu"}) == ".menu .fa-bars{top:1}.fast{top:2}"
+
+
+def test_scripts_are_dropped_by_the_name_of_their_file():
+    page = (
+        '<script defer src="../_static/scripts/fontawesome.js?digest=5"></script>\n'
+        '<script src="searchindex.js"></script>\n<script src="../_static/mysearchindex.js"></script>\n'
+        '<script>"searchindex.js"</script>\n'
+    )
+    left = '<script src="../_static/mysearchindex.js"></script>\n<script>"searchindex.js"</script>\n'
+    assert light.without_scripts(page, ("fontawesome.js", "searchindex.js")) == left
