@@ -151,7 +151,8 @@ def build_site() -> bool:
     pages = [path for path in (ROOT / "book").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     executed = (EXECUTED / "notebooks").glob("*.ipynb")
     config = yaml.safe_dump(book_config(), sort_keys=False, allow_unicode=True)
-    now = digest([ROOT / "_toc.yml", MANIFEST, *pages, *executed], config, json.dumps(installed_versions()))
+    parts = [config, json.dumps(read_manifest()), json.dumps(installed_versions())]
+    now = digest([ROOT / "_toc.yml", *pages, *executed], *parts)
     if SITE_HASH.exists() and SITE_HASH.read_text() == now and (HTML / "index.html").exists():
         print("Site: nothing changed.")
         return True
