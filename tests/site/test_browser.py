@@ -6,11 +6,12 @@ Without a Chromium or a Chrome these tests are skipped; RESNET_BROWSER=required,
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
 from test_pages import PAGES
 
 NAMES = [
@@ -125,6 +126,8 @@ def seen(request, browser, site) -> dict:
     tab.page.set_viewport_size(PHONE)
     found["on a phone"] = tab.page.evaluate(WIDER)
     tab.page.emulate_media(color_scheme="dark")
+    with suppress(TimeoutError):  # a page that stays light fails the test of its theme below
+        tab.page.wait_for_function(f"{THEME} === 'dark'", timeout=10_000)
     found["on a phone in the dark"] = tab.page.evaluate(WIDER)
     found["themes"] = [*themes, tab.page.evaluate(THEME)]
     tab.page.context.close()
