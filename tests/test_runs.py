@@ -128,6 +128,8 @@ def test_less_than_one_at_once_is_refused():
 
 
 PARENT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 import sys
 from resnet_utils.runs import Images, Run, train_all
 from resnet_utils.training import FAST
