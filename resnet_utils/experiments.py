@@ -127,6 +127,7 @@ _SMALL_NETS = {
 }
 _PLAIN = ("plain20", "plain56", "plain32", "plain44", "plain110")
 _OPTIONS = {"models": ("resnet20",), "shortcuts": (None, "B", "C")}  # None is A, as in the degradation experiment
+_RESNET18 = {"models": ("resnet18-cifar",), "images": Images("cifar10"), "seeds": (0,)}
 _RATES = (("learning_rate", 0.05), ("learning_rate", 0.1), ("learning_rate", 0.4))
 _LESION = {"models": ("plain20", "resnet20", "resnet56"), "table": "lesion"}
 _GRADIENTS = {"models": _twins(20, 56), "table": "gradients"}
@@ -141,22 +142,21 @@ _RECIPE = {
 }
 _ALL = {
     "resnet18": {
-        scale: {"models": ("resnet18-cifar",), "images": Images("cifar10"), "seeds": (0,)} | of_scale
-        for scale, of_scale in {
-            "quick": {
-                "images": Images("digits"),
-                "seeds": (0, 1, 2),
-                "recipe": FAST.with_(epochs=4, learning_rate=0.02),
-                "minutes": "under a minute on two CPU cores",
-            },
-            "full": {"recipe": FAST.with_(epochs=30), "minutes": "about 15 minutes on a T4 (an estimate)"},
-            "record": {
-                "seeds": (0, 1, 2),
-                "recipe": FAST.with_(epochs=30),
-                "minutes": "about 5 minutes on an H100 (an estimate)",
-            },
-            "record-cpu": {"recipe": FAST.with_(epochs=5), "minutes": "about 45 minutes on two CPU cores"},
-        }.items()
+        "quick": _RESNET18
+        | {
+            "images": Images("digits"),
+            "seeds": (0, 1, 2),
+            "recipe": FAST.with_(epochs=4, learning_rate=0.02),
+            "minutes": "under a minute on two CPU cores",
+        },
+        "full": _RESNET18 | {"recipe": FAST.with_(epochs=30), "minutes": "about 15 minutes on a T4 (an estimate)"},
+        "record": _RESNET18
+        | {
+            "seeds": (0, 1, 2),
+            "recipe": FAST.with_(epochs=30),
+            "minutes": "about 5 minutes on an H100 (an estimate)",
+        },
+        "record-cpu": _RESNET18 | {"recipe": FAST.with_(epochs=5), "minutes": "about 45 minutes on two CPU cores"},
     },
     "degradation": {
         "quick": _SMALL_NETS["quick"]

@@ -62,7 +62,7 @@ class ResNet(nn.Module):
             )
         if num_classes < 1 or in_channels < 1:
             raise ValueError(f"num_classes and in_channels must be at least 1, not {num_classes} and {in_channels}")
-        kind = getattr(block, "func", block)  # the class behind a partial
+        kind = block_class(block)
         self.in_channels = in_channels
         self.pre_activation = issubclass(kind, PreActivationBlock)
         if stem == "imagenet":
@@ -111,6 +111,11 @@ class ResNet(nn.Module):
         if self.pre_activation:
             x = self.relu(self.bn1(x))
         return self.fc(self.avgpool(x).flatten(1))  # (N, C, H, W) -> (N, C) -> (N, num_classes)
+
+
+def block_class(block: Callable[..., Block]) -> type[Block]:
+    """The class of the blocks that `ResNet` is given: itself, or what stands behind a `partial`."""
+    return getattr(block, "func", block)
 
 
 def _check(what: str, given: str, allowed: Sequence[str]) -> None:

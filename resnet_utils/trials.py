@@ -9,7 +9,7 @@ from torch import nn
 
 from resnet_utils.blocks import Block, Norm
 from resnet_utils.data import ImageSet
-from resnet_utils.models import ResNet
+from resnet_utils.models import ResNet, block_class
 from resnet_utils.training import Recipe, fit
 
 
@@ -35,7 +35,7 @@ def one_stage(
     Raises:
         ValueError: if the block widens its channels.
     """
-    expansion = getattr(block, "func", block).expansion
+    expansion = block_class(block).expansion
     if expansion != 1:
         raise ValueError(
             f"one stage of identity shortcuts needs a block that keeps its channels, not one with {expansion} times as "

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 CIFAR10 = Path(os.environ.get("RESNET_UTILS_DATA", "")) / "cifar10"
@@ -21,3 +22,22 @@ def unsettle(module: nn.Module) -> None:
             nn.init.normal_(m.bias, std=0.2)
             nn.init.normal_(m.running_mean, std=0.2)
             nn.init.uniform_(m.running_var, 0.5, 1.5)
+
+
+def noise_images(count: int = 2, size: int = 64) -> torch.Tensor:
+    """Images of normally distributed numbers, (count, 3, size, size), the same at each call."""
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+class StoppedError(Exception):
+    """Ends a training, as a kill would."""
+
+
+def stop_at(step):
+    """For `after_step` of `fit`: raises StoppedError once so many steps were taken."""
+
+    def after_step(taken):
+        if taken == step:
+            raise StoppedError
+
+    return after_step

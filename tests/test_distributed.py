@@ -24,6 +24,7 @@ import os, signal, sys, time
 from datetime import timedelta
 from pathlib import Path
 import torch
+from helpers import StoppedError, stop_at
 from torch import nn
 from resnet_utils import data, distributed, models
 from resnet_utils.training import FAST, fit
@@ -49,18 +50,6 @@ def train(model, **options):
     return fit(model, images, recipe, device="cpu", precision=torch.float32, **options)
 """
 TOGETHER = """
-class StoppedError(Exception):
-    pass
-
-
-def stop_at(step):
-    def after_step(taken):
-        if taken == step:
-            raise StoppedError
-
-    return after_step
-
-
 def refused(**options):
     try:
         train(resnet(), **options)
@@ -118,7 +107,7 @@ with distributed.joined():
 def torchrun(folder: Path, *words: str, processes: int = 2) -> subprocess.CompletedProcess:
     """Start the processes and wait for their end, for five minutes at most: half of `distributed.TIMEOUT`."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}  # for helpers
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, env=environment, timeout=300
     )

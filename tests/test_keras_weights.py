@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import unsettle
+from helpers import noise_images, unsettle
 
 from resnet_utils import keras_weights, models
 
@@ -13,10 +13,6 @@ os.environ["KERAS_BACKEND"] = "torch"  # read when keras is imported
 import keras
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:keras")
-
-
-def images(count: int = 2, size: int = 64) -> torch.Tensor:
-    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +37,8 @@ def test_keras_computes_our_logits_with_our_weights(in_keras):
     ours.layer1[0].bn1.running_var.fill_(1e-5)  # so small that the two epsilons would show, by 9e-4
     keras_weights.to_keras(ours, in_keras)
     with torch.no_grad():
-        expected = ours(images())
-    assert_equal_within_a_ten_thousandth(keras_logits(in_keras, images()), expected)
+        expected = ours(noise_images())
+    assert_equal_within_a_ten_thousandth(keras_logits(in_keras, noise_images()), expected)
 
 
 def test_our_network_computes_keras_logits_with_keras_weights():
@@ -61,8 +57,8 @@ def test_our_network_computes_keras_logits_with_keras_weights():
     ours = keras_weights.from_keras(network)
 
     with torch.no_grad():
-        found = ours(images())
-    assert_equal_within_a_ten_thousandth(found, keras_logits(network, images()))
+        found = ours(noise_images())
+    assert_equal_within_a_ten_thousandth(found, keras_logits(network, noise_images()))
     assert not ours.training
 
 

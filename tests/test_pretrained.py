@@ -9,14 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torchvision
-from helpers import unsettle
+from helpers import noise_images, unsettle
 from sklearn.linear_model import LogisticRegression
 
 from resnet_utils import counting, models, pretrained
-
-
-def images(count: int = 2, size: int = 64) -> torch.Tensor:
-    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +48,7 @@ def test_a_downloaded_network_computes_what_torchvisions_does(hub, theirs, serve
     assert loaded.file == hub / server.name
     assert not loaded.model.training
     assert isinstance(loaded.model, models.ResNet)
-    x = images()
+    x = noise_images()
     with torch.no_grad():
         torch.testing.assert_close(loaded.model(x), theirs(x), rtol=1e-5, atol=1e-5)
 
@@ -136,7 +132,7 @@ def test_the_last_layer_makes_logits_of_the_features(name, length):
     torch.manual_seed(0)
     model = models.build(name, 5).eval()
     unsettle(model)
-    x = images(3, 32)
+    x = noise_images(3, 32)
     found = pretrained.features(model, x, batch_size=2)
     assert found.shape == (3, length)
     torch.testing.assert_close(model.fc(found), model(x), rtol=1e-4, atol=1e-4)
@@ -146,12 +142,14 @@ def test_features_are_of_evaluation_mode_and_leave_the_model_alone():
     torch.manual_seed(0)
     model = models.build("resnet20").train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    first = pretrained.features(model, images(4, 8))
+    first = pretrained.features(model, noise_images(4, 8))
     assert model.training
     assert not model.fc._forward_pre_hooks
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not first.requires_grad
-    torch.testing.assert_close(pretrained.features(model, images(4, 8)[:1]), first[:1])  # no statistics of the batch
+    torch.testing.assert_close(
+        pretrained.features(model, noise_images(4, 8)[:1]), first[:1]
+    )  # no statistics of the batch
 
 
 # A new head

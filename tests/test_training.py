@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import StoppedError, stop_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -57,18 +58,6 @@ def assert_same_weights(a, b):
 
 def assert_same_history(a, b):
     pd.testing.assert_frame_equal(a.drop(columns="seconds"), b.drop(columns="seconds"), check_exact=True)
-
-
-class StoppedError(Exception):
-    pass
-
-
-def stop_at(step):
-    def after_step(taken):
-        if taken == step:
-            raise StoppedError
-
-    return after_step
 
 
 # Recipes
