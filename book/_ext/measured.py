@@ -52,10 +52,15 @@ class FillCollections(SphinxPostTransform):
             reference["refdoc"] = self.env.docname
         for callout in callouts:
             callout.pop(0)  # its title, which would be the same above each
-        address = self.app.builder.get_relative_uri(self.env.docname, name)
-        link = nodes.reference("", self.env.titles[name].astext(), refuri=address, internal=True)
+        link = title_link(self.app, name)
         body = [child for callout in callouts for child in callout.children]
         return [nodes.section("", nodes.title("", "", link), *body, ids=[nodes.make_id(name)])]
+
+
+def title_link(app: Sphinx, name: str) -> nodes.reference:
+    """A link to a page, with its title, from the page that is being written."""
+    address = app.builder.get_relative_uri(app.env.docname, name)
+    return nodes.reference("", app.env.titles[name].astext(), refuri=address, internal=True)
 
 
 def pages_in_order(env: BuildEnvironment) -> list[str]:

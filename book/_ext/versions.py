@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from docutils import nodes
-from measured import pages_in_order
+from measured import pages_in_order, title_link
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
@@ -59,17 +59,13 @@ class FillVersionTables(SphinxPostTransform):
             if (entry := manifest.get(f"{Path(name).name}.ipynb")) and Path(name).parent.name == "notebooks":
                 executed[name] = entry
         notebooks = [
-            [self.link(name), show_date(entry["date"]), f"{entry['seconds']:.1f}", entry["scale"]]
+            [title_link(self.app, name), show_date(entry["date"]), f"{entry['seconds']:.1f}", entry["scale"]]
             for name, entry in executed.items()
         ]
         return [
             make_table("executed", ["Notebook", "Executed (UTC)", "Seconds", "Scale"], notebooks),
             make_table("installed", ["Package", "Version"], version_rows(executed)),
         ]
-
-    def link(self, name: str) -> nodes.reference:
-        address = self.app.builder.get_relative_uri(self.env.docname, name)
-        return nodes.reference("", self.env.titles[name].astext(), refuri=address, internal=True)
 
 
 def show_date(date: str) -> str:
