@@ -149,6 +149,12 @@ def test_every_cell_of_a_notebook_was_executed_without_an_error(notebook) -> Non
     assert not soup.select("article .stderr, article .traceback")
 
 
+def test_every_table_that_a_cell_shows_has_the_class_by_which_the_theme_draws_it(notebook) -> None:
+    _, soup = notebook
+    tables = soup.select("article .cell_output .text_html table")
+    assert not [table for table in tables if "dataframe" not in table.get("class", [])]
+
+
 def test_solutions_are_folded_and_the_installation_is_hidden(chapter) -> None:
     _, soup = chapter
     solutions = soup.select("article .cell.tag_solution")
