@@ -1,10 +1,18 @@
-"""The built book, for the tests that look at it: made first if it is not up to date."""
+"""The built book, for the tests that look at it, made first if it is not up to date; and a browser to look with.
 
+Without a Chromium or a Chrome the tests in a browser are skipped; RESNET_BROWSER=required, which CI says, makes them
+fail then.
+"""
+
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+from tabs import Tab, launch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,3 +23,21 @@ def site() -> Path:
     built = subprocess.run([sys.executable, ROOT / "book" / "build.py"], capture_output=True, text=True, check=False)
     assert built.returncode == 0, f"the book could not be built:\n{built.stdout}\n{built.stderr}"
     return ROOT / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        if browser is None:
+            advice = "no Chromium or Chrome was found: apt-get install chromium fonts-dejavu-core"
+            (pytest.fail if os.environ.get("RESNET_BROWSER") == "required" else pytest.skip)(advice)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(request, browser) -> Iterator[Tab]:
+    tab = Tab(browser, theme=getattr(request, "param", "light"))
+    yield tab
+    tab.page.context.close()

@@ -1,38 +1,13 @@
-"""Every page of the built book, opened from the disk in a real browser: wide and on a phone, light and dark.
+"""Every page of the built book, opened from the disk in a real browser: wide and on a phone, light and dark."""
 
-Without a Chromium or a Chrome these tests are skipped; RESNET_BROWSER=required, which CI says, makes them fail then.
-"""
-
-import os
-import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
+from playwright.sync_api import TimeoutError
+from tabs import PHONE, Tab
 from test_pages import PAGES
-
-NAMES = [
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--in-process-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-PATIENCE = 120_000  # milliseconds: the machine may be busy
 
 # Unfolds what is folded and loads what waits to be scrolled to. Then: what is broken, as texts to read in a failure.
 LOOK = r"""async () => {
@@ -76,43 +51,6 @@ WIDER = r"""() => {
 THEME = "document.documentElement.dataset.theme"
 COLOURS = """() => ["backgroundColor", "color"].map(
     (part) => getComputedStyle(document.body)[part].match(/[0-9]+/g).slice(0, 3).map(Number))"""
-
-
-class Tab:
-    """A tab of a fresh profile without a network, and what it asked for and complained of since it was opened."""
-
-    def __init__(self, browser: Browser, theme: str):
-        self.foreign, self.failed, self.errors = [], [], []
-        profile = browser.new_context(color_scheme=theme, viewport=DESK, offline=True)
-        profile.set_default_timeout(PATIENCE)
-        self.page: Page = profile.new_page()
-        self.page.on("request", self.note_request)
-        self.page.on("requestfailed", lambda request: self.failed.append(f"{request.url}: {request.failure}"))
-        self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-
-    def note_request(self, request) -> None:
-        if urlsplit(request.url).scheme not in {"file", "data", "blob"}:
-            self.foreign.append(request.url)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        advice = "no Chromium or Chrome was found: apt-get install chromium fonts-dejavu-core"
-        (pytest.fail if os.environ.get("RESNET_BROWSER") == "required" else pytest.skip)(advice)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=PATIENCE)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def tab(request, browser) -> Iterator[Tab]:
-    tab = Tab(browser, theme=getattr(request, "param", "light"))
-    yield tab
-    tab.page.context.close()
 
 
 @pytest.fixture(scope="module", params=[*PAGES, "search", "genindex"])
