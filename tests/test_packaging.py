@@ -133,4 +133,5 @@ def test_the_wheel_that_colab_installs_holds_the_records_and_the_weights(tmp_pat
     held = set(zipfile.ZipFile(wheel).namelist())
     assert {f"resnet_utils/recorded/{path.name}" for path in (ROOT / "resnet_utils" / "recorded").iterdir()} <= held
     assert "resnet_utils/recorded/degradation.json" in held
+    assert {"resnet_utils/quizzes.toml", "resnet_utils/interactive.js", "resnet_utils/interactive.css"} <= held
     assert wheel.stat().st_size < 9e6

@@ -220,6 +220,7 @@ PAGES: dict[str, dict[str, Literal]] = {
     | published("he2016identity", "table 1, caption", "20")
     | {
         "33,280": computed(lambda: conv(1, 128, 256) + 2 * 256),
+        "33,024": computed(lambda: conv(1, 128, 256) + 256),
         "131,072": computed(lambda: conv(1, 256, 512)),
         "132,096": computed(lambda: conv(1, 256, 512) + 2 * 512),
         "173,824": computed(lambda: parameters("resnet18") - parameters("resnet18", "A")),
@@ -249,6 +250,8 @@ PAGES: dict[str, dict[str, Literal]] = {
         "4.5": computed(lambda: 3**2 / 2),
         "12.5": computed(lambda: 5**2 / 2),
         "4,608": computed(lambda: counting.conv_weights(3, 128, 128, groups=32)),
+        "53,248": computed(lambda: conv(1, 256, 64) + conv(3, 64, 64)),
+        "622,592": computed(lambda: 2 * conv(1, 256, 64) + conv(3, 256, 256)),
         "70,144": computed(lambda: 2 * conv(1, 256, 128) + counting.conv_weights(3, 128, 128, groups=32)),
         "7": computed(lambda: math.ceil(100 * 4_608 / 70_144)),
         "13": computed(lambda: math.floor(counting.parameters(wide_resnet50()) / parameters("resnet50"))),
@@ -347,6 +350,8 @@ PAGES: dict[str, dict[str, Literal]] = {
         "1.75": computed(lambda: 2 * 7 / 8),
         "178,899,224": computed(lambda: 4 * parameters("resnet50") * 2 * 7 // 8),
         "0.4": computed(lambda: 0.1 * 1024 / 256),
+        "0.025": computed(lambda: 0.1 * 64 / 256),
+        "1.6": computed(lambda: 0.1 * 2 * 8),
     }
     | given("a learning rate that the paper gives, or that is tried", "0.1"),
     "results": CIFAR_ERRORS

@@ -127,10 +127,11 @@ def test_text_stands_between_any_two_code_cells(notebook) -> None:
 def test_every_figure_has_alt_text_and_a_numbered_caption(notebook, number) -> None:
     figures = 0
     for cell, after in zip(notebook.cells, [*notebook.cells[1:], None], strict=True):
-        if cell.cell_type == "code" and "plt.show()" in cell.source and not is_solution(cell):
+        interactive = cell.cell_type == "code" and "interactive." in cell.source  # says itself what it shows
+        if interactive or (cell.cell_type == "code" and "plt.show()" in cell.source and not is_solution(cell)):
             figures += 1
             alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-            assert len(alt) > 40, f"figure {number}.{figures} has no alternative text"
+            assert interactive or len(alt) > 40, f"figure {number}.{figures} has no alternative text"
             assert after.source.startswith(f"**Figure {number}.{figures}.** "), after.source[:60]
     assert figures >= 1
 
@@ -141,6 +142,12 @@ def test_every_figure_ends_with_show_so_that_it_is_counted_above(notebook) -> No
             r"plots\.(?!set_style|[A-Z])\w+\(|plt\.subplots|plt\.figure", cell.source
         )
         assert not draws or "plt.show()" in cell.source, cell.source[:80]
+
+
+def test_an_interactive_figure_is_a_cell_of_its_own_so_that_it_is_shown(notebook) -> None:
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "interactive." in cell.source:
+            assert re.fullmatch(r"interactive\.\w+\(.*\)", cell.source), cell.source[:80]
 
 
 def test_a_chapter_states_objectives_prerequisites_and_time_and_ends_as_a_chapter_does(chapter) -> None:
@@ -163,6 +170,16 @@ def test_what_was_measured_is_a_callout_that_a_cell_prints(chapter) -> None:
     printed = next(cell for cell in notebook.cells[heading:] if cell.cell_type == "code")
     assert "> **What we measured.**" in printed.source
     assert "hide-input" in printed.metadata.get("tags", [])
+
+
+def test_a_chapter_shows_its_own_quiz_before_it_says_what_was_measured(chapter) -> None:
+    number, notebook = chapter
+    sources = [cell.source for cell in notebook.cells]
+    at = sources.index(f"show_quiz({number})")
+    assert sum("show_quiz(" in source for source in sources) == 1
+    assert "## Check yourself" in sources[at - 1]
+    assert sources[at + 1].startswith("## What we measured")
+    assert notebook.cells[at].metadata.tags == ["hide-input"]
 
 
 def test_every_exercise_has_a_number_a_difficulty_and_a_folded_solution(chapter) -> None:

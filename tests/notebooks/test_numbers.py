@@ -1,7 +1,7 @@
 """No measured result stands in prose as a literal: every number there is registered in literals.py with its origin.
 
 Prose is the Markdown of the notebooks, the strings in their code (a cell prints sentences), the alternative texts of
-their figures, and the pages in book/. A number there must be registered if it
+their figures, the questions of their quizzes, and the pages in book/. A number there must be registered if it
 
 - has a decimal point, thousands separators (also `{,}` in formulas), or five digits or more;
 - is a whole number before %, "per cent", "points", "times", "-fold", "seconds", "s" or "ms".
@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 from literals import EVERYWHERE, PAGES, Literal
+
+from resnet_utils import quizzes
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {path.stem: path for path in sorted([*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("book/*.md")])}
@@ -92,6 +94,10 @@ def prose(page: str) -> list[tuple[str, str]]:
         alternative = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
         for text in [source] if cell["cell_type"] == "markdown" else [*strings(source), alternative]:
             texts.append((f"{path.name}, cell {i}", text))
+    if chapter := re.match(r"0*(\d+)_", page):
+        for i, question in enumerate(quizzes.questions(int(chapter[1])), start=1):
+            parts = [question.asks, *(text for choice in question.choices for text in (choice.says, choice.explains))]
+            texts += [(f"quizzes.toml, chapter {chapter[1]}, question {i}", text) for text in parts]
     return texts
 
 
