@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TEXTS = ["README.md", "CONTRIBUTING.md", "book/how_to_use.md"]
+TEXTS = ["README.md", "CONTRIBUTING.md", "book/how_to_use.md", "book/hosting.md"]
 
 
 @pytest.mark.parametrize("name", TEXTS)
