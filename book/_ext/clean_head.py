@@ -3,7 +3,7 @@
 Jupyter Book always loads sphinx-thebe, which this book does not use. It declares the same JavaScript constant
 twice, an error in the browser's console on every page. Here its scripts and styles are left out, and of
 several equal scripts only the first is kept. What serves formulas, code, folded parts or tabs stays on the pages
-that have such a thing: KaTeX alone is 0.3 MB.
+that have such a thing.
 """
 
 import re
@@ -12,7 +12,7 @@ from sphinx.application import Sphinx
 
 UNWANTED = ("thebe", "THEBE_JS_URL")
 ONLY_FOR = {  # by what a page's text holds, what in the names or the texts of scripts and style sheets serves it
-    r'class="[^"]*\bmath\b': ("katex", "auto-render"),
+    r'class="[^"]*\bmath\b': ("katex", "wide_formulas"),
     r'class="[^"]*\bhighlight\b': ("clipboard", "copybutton"),
     r'<details|class="[^"]*\b(?:toggle|dropdown)\b': ("togglebutton", "toggleHint", "toggleOpenOnPrint"),
     r'class="[^"]*\bsd-': ("sphinx-design", "design-tabs"),

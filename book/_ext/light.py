@@ -1,4 +1,5 @@
-"""Make the pages light: what the theme loads and this book does not use is taken out of the finished HTML.
+"""Make the pages light: what the theme loads and this book does not use is taken out of the finished HTML, and the
+rest comes when it is needed.
 
 - The icons of the theme are a script of 1.5 MB. The few in use are drawn by book/_static/icons.css instead.
 - The index for searching is loaded by every page. It is needed on the page of search results only.
@@ -6,6 +7,8 @@
   classes and ids that its selector asks for are words of any page or script. So nothing need be listed here:
   what a page begins to use comes back with the next build.
 - In code every word and bracket is an element of its own, for its colour. Those of the colour of all text are not.
+- Scripts wait until the page is read, and figures until the reader comes near them. Each figure says how large it
+  will be, so that the text does not move when it comes.
 """
 
 import re
@@ -26,11 +29,14 @@ BOOTSTRAP = "bootstrap.js"
 WORDS_OF_BOOTSTRAP = {"bs-", "show", "fade", "tooltip", "tooltip-inner", "tooltip-arrow"}
 
 SCRIPT = r' *<script[^>]* src="[^"]*\b(?:{})(?:\?[^"]*)?"></script>\n?'
+MAY_WAIT = re.compile(r'<script src=(?!"[^"]*documentation_options)')  # a script in the page adds to these options
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 STRING_OR_MARK = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]""", re.DOTALL)
 WORD = re.compile(r"[A-Za-z_][\w-]*")
 CLASS_OR_ID = re.compile(r"[.#]((?:\\.|[\w-])+)")
 IN_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+FIGURE = re.compile(r'<img (alt="[^"]*") src="([^"]*_images/[^"/]+\.svg)" />')
+VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 ICON_RULE = re.compile(r"\.fa[bsr]?(?:[-.:]|$)|@font-face.*Font Awesome", re.DOTALL)
 ICON_USED = re.compile(r"(?:^|[;\s])(?:content|font):\s*var\(--(?:fa-font|pst-icon)-")
 
@@ -42,9 +48,12 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
     static = Path(app.outdir, "_static")
     pages = [path for path in Path(app.outdir).rglob("*.html") if static not in path.parents]
     for path in pages:
-        unwanted = (ICON_SCRIPT,) if path.name == "search.html" else (ICON_SCRIPT, *SEARCH_SCRIPTS)
-        text = path.read_text(encoding="utf-8")
-        path.write_text(PLAIN_CODE.sub(r"\1", without_scripts(text, unwanted)), encoding="utf-8")
+        text = with_waiting_figures(PLAIN_CODE.sub(r"\1", path.read_text(encoding="utf-8")), path.parent)
+        if path.name == "search.html":
+            text = without_scripts(text, (ICON_SCRIPT,))
+        else:
+            text = MAY_WAIT.sub("<script defer src=", without_scripts(text, (ICON_SCRIPT, *SEARCH_SCRIPTS)))
+        path.write_text(text, encoding="utf-8")
     for path in static.glob(f"scripts/{ICON_SCRIPT}*"):
         path.unlink()
     shutil.rmtree(static / "vendor" / "fontawesome", ignore_errors=True)
@@ -60,6 +69,21 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
 def without_scripts(page: str, names: tuple[str, ...]) -> str:
     """The HTML without the script elements that load files of these names."""
     return re.sub(SCRIPT.format("|".join(map(re.escape, names))), "", page)
+
+
+def with_waiting_figures(page: str, folder: Path) -> str:
+    """The HTML in which each figure has its size in pixels, and each but the first is loaded when it comes near."""
+    seen = 0
+
+    def mend(figure: re.Match) -> str:
+        nonlocal seen
+        seen += 1
+        start = (folder / figure[2]).read_text(encoding="utf-8")[:2000]
+        width, height = (round(float(points) * 4 / 3) for points in VIEW_BOX.search(start).groups())
+        waiting = ' loading="lazy"' if seen > 1 else ""
+        return f'<img {figure[1]} src="{figure[2]}" width="{width}" height="{height}"{waiting}>'
+
+    return FIGURE.sub(mend, page)
 
 
 def used_rules(sheet: str, words: set[str]) -> str:

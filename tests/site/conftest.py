@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from tabs import Tab, launch
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "book"))
+from browser import ADVICE, launch
+from tabs import Tab
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,8 +33,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = launch(playwright)
         if browser is None:
-            advice = "no Chromium or Chrome was found: apt-get install chromium fonts-dejavu-core"
-            (pytest.fail if os.environ.get("RESNET_BROWSER") == "required" else pytest.skip)(advice)
+            (pytest.fail if os.environ.get("RESNET_BROWSER") == "required" else pytest.skip)(ADVICE)
         yield browser
         browser.close()
 

@@ -1,35 +1,11 @@
-"""A Chromium or Chrome of this machine, and a tab in it that keeps what a page asks for and complains of."""
+"""A tab of the browser that keeps what a page asks for and complains of."""
 
-import shutil
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, Playwright
+from browser import PATIENCE
+from playwright.sync_api import Browser, Page
 
-NAMES = [
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--in-process-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-PATIENCE = 120_000  # milliseconds: the machine may be busy
-
-
-def launch(playwright: Playwright) -> Browser | None:
-    """The browser that is installed; None if there is none."""
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    return path and playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=PATIENCE)
 
 
 class Tab:

@@ -5,7 +5,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import TimeoutError
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, TimeoutError
 from tabs import PHONE, Tab
 from test_pages import PAGES
 
@@ -53,6 +54,23 @@ COLOURS = """() => ["backgroundColor", "color"].map(
     (part) => getComputedStyle(document.body)[part].match(/[0-9]+/g).slice(0, 3).map(Number))"""
 
 
+AXE = {
+    "resultTypes": ["violations"],
+    "rules": {"label-content-name-mismatch": {"enabled": True}},  # off by default
+    "preload": False,  # would fetch the style sheets once more, which a browser forbids to a page from the disk
+}
+
+
+def violations(page: Page, **options) -> list[str]:
+    """What axe-core finds on a page that a reader with a disability could not use: the rule, the element, the fault."""
+    found = Axe().run(page, options=AXE | options).response["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:150]}: {' '.join(node['failureSummary'].split())}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
+
+
 @pytest.fixture(scope="module", params=[*PAGES, "search", "genindex"])
 def seen(request, browser, site) -> dict:
     """What was seen on one visit to a page: loaded once, which is what takes long, then made narrow, then dark."""
@@ -61,12 +79,15 @@ def seen(request, browser, site) -> dict:
     found = tab.page.evaluate(LOOK)
     themes = [tab.page.evaluate(THEME)]
     found["on a desk"] = tab.page.evaluate(WIDER)
+    found["violations in the light"] = violations(tab.page)
     tab.page.set_viewport_size(PHONE)
     found["on a phone"] = tab.page.evaluate(WIDER)
     tab.page.emulate_media(color_scheme="dark")
     with suppress(TimeoutError):  # a page that stays light fails the test of its theme below
         tab.page.wait_for_function(f"{THEME} === 'dark'", timeout=10_000)
     found["on a phone in the dark"] = tab.page.evaluate(WIDER)
+    tab.page.wait_for_timeout(500)  # the theme waits 0.3 s after a resize, then lets the keyboard reach what scrolls
+    found["violations in the dark"] = violations(tab.page)
     found["themes"] = [*themes, tab.page.evaluate(THEME)]
     tab.page.context.close()
     return found | {"foreign": tab.foreign, "failed": tab.failed, "errors": tab.errors}
@@ -95,6 +116,11 @@ def test_every_picture_of_a_page_is_shown(seen) -> None:
 @pytest.mark.parametrize("window", ["on a desk", "on a phone", "on a phone in the dark"])
 def test_a_page_does_not_scroll_sideways_and_nothing_sticks_out(seen, window) -> None:
     assert seen[window] == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_page_violates_no_rule_of_accessibility(seen, theme) -> None:
+    assert seen[f"violations in the {theme}"] == []
 
 
 def test_a_page_is_light_and_becomes_dark_when_the_system_does(seen) -> None:

@@ -40,6 +40,13 @@ def chapter(request, soups) -> tuple[str, BeautifulSoup]:
     return request.param, soups[request.param]
 
 
+def repository() -> str:
+    """The address of the repository: in a GitHub workflow its own, else that of the configuration."""
+    if name := os.environ.get("GITHUB_REPOSITORY"):
+        return f"https://github.com/{name}"
+    return yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+
+
 def test_every_page_of_the_contents_is_there_and_no_other(site) -> None:
     built = {str(p.relative_to(site).with_suffix("")) for p in site.rglob("*.html") if "_static" not in p.parts}
     assert built == {*PAGES, "index", "search", "genindex"}
@@ -89,6 +96,25 @@ def test_every_link_inside_the_book_leads_to_a_place_that_exists(site, soups) ->
     assert broken == []
 
 
+def test_a_page_ends_with_how_to_cite_it_and_where_to_report_an_error(page) -> None:
+    name, soup = page
+    end = soup.select_one("article footer.page-foot")
+    assert end.select_one("details.cite a")["href"].endswith(f"/{name}.html")
+    assert soup.h1.find(string=True).split(". ")[-1] in end.pre.get_text()
+    assert end.select_one("a.report")["href"].startswith(f"{repository()}/issues/new?title=")
+
+
+def test_a_link_to_a_page_shows_its_title_what_it_says_and_a_picture(site, page) -> None:
+    name, soup = page
+    said = {tag["property"]: tag["content"] for tag in soup.select("meta[property^=og]")}
+    base = soup.select_one("link[rel=canonical]")["href"].removesuffix(f"{name}.html")
+    assert said["og:url"] == f"{base}{name}.html"
+    assert said["og:title"] == soup.h1.find(string=True)
+    assert len(said["og:description"]) > 60
+    assert soup.select_one("meta[name=description]")["content"] == said["og:description"]
+    assert (site / said["og:image"].removeprefix(base)).stat().st_size > 5_000
+
+
 def test_every_picture_in_the_text_has_alternative_text(page) -> None:
     name, soup = page
     for image in soup.select("article img"):
@@ -134,7 +160,8 @@ def test_the_captions_of_a_notebook_became_captions_with_numbers_in_order(notebo
     figures, tables = ([name for name in ids if name.startswith(kind)] for kind in ("figure", "table"))
     assert figures == [f"figure-{number}-{k}" for k in range(1, len(figures) + 1)]
     assert tables == [f"table-{number}-{k}" for k in range(1, len(tables) + 1)]
-    assert len(figures) == len(soup.select("article .cell:not(.tag_solution) .cell_output img")) > 0
+    drawn = soup.select("article .cell:not(.tag_solution) .cell_output :is(img, .rnm-figure)")
+    assert len(figures) == len(drawn) > 0
     assert not [quote for quote in soup.select("article blockquote") if quote.find("strong")]
 
 
@@ -167,19 +194,19 @@ def test_solutions_are_folded_and_the_installation_is_hidden(chapter) -> None:
 
 def test_the_colab_button_opens_a_file_that_exists(notebook) -> None:
     name, soup = notebook
-    address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-    repository = os.environ.get("GITHUB_REPOSITORY") or address.removeprefix("https://github.com/")
     links = [a["href"] for a in soup.find_all("a", href=True) if a["href"].startswith("https://colab.")]
     assert links
-    assert set(links) == {f"https://colab.research.google.com/github/{repository}/blob/main/{name}.ipynb"}
+    place = repository().removeprefix("https://github.com/")
+    assert set(links) == {f"https://colab.research.google.com/github/{place}/blob/main/{name}.ipynb"}
     assert (ROOT / f"{name}.ipynb").is_file()
 
 
-def test_formulas_are_left_to_katex_and_katex_is_there(site, soups) -> None:
+def test_formulas_are_drawn_in_the_page_for_eyes_and_for_screen_readers(soups) -> None:
     formulas = soups["notebooks/03_residual_blocks"].select("article .math")
     assert len(formulas) > 5
-    for file in ("katex.min.js", "auto-render.min.js", "katex/katex.min.css"):
-        assert list((site / "_static").rglob(Path(file).name)), file
+    for formula in formulas:
+        assert formula.select_one(".katex-html[aria-hidden=true]"), formula.get_text()
+        assert formula.select_one("math semantics"), formula.get_text()
 
 
 def test_every_entry_of_the_bibliography_is_shown_once_with_a_link(soups) -> None:
@@ -222,9 +249,22 @@ def test_the_other_pages_load_little_too(site, name) -> None:
     assert sum(path.stat().st_size for path in files) <= MOST_BYTES
 
 
-def test_a_page_loads_what_draws_formulas_if_and_only_if_it_has_one(page) -> None:
+def test_figures_below_the_first_wait_and_none_moves_the_text_when_it_comes(page) -> None:
     _, soup = page
-    loads = any("katex.min.js" in tag["src"] for tag in soup.find_all("script", src=True))
+    figures = soup.select("article img[src$='.svg']")
+    assert [figure for figure in figures if not (figure.get("width") and figure.get("height"))] == []
+    assert [figure.get("loading") for figure in figures] == [None, *["lazy"] * (len(figures) - 1)][: len(figures)]
+
+
+def test_no_script_holds_up_the_page(page) -> None:
+    _, soup = page
+    at_once = [tag["src"] for tag in soup.find_all("script", src=True) if not tag.has_attr("defer")]
+    assert [Path(urlsplit(url).path).name for url in at_once] == ["documentation_options.js"]  # 300 bytes
+
+
+def test_a_page_loads_the_style_of_formulas_if_and_only_if_it_has_one(page) -> None:
+    _, soup = page
+    loads = any("katex" in tag["href"] for tag in soup.select("link[rel=stylesheet]"))
     assert loads == bool(soup.select(".math"))
     assert loads or "\\(" not in soup.find(class_="bd-sidebar-primary").get_text()
 

@@ -1,0 +1,31 @@
+"""The extension book/_ext/mend_html.py: tables and the bibliography as screen readers and the theme want them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
+import mend_html
+
+
+@pytest.mark.parametrize(
+    ("written", "mended"),
+    [
+        ("<tr><th></th><th>loss</th></tr>", "<tr><td></td><th>loss</th></tr>"),
+        ('<th class="blank">&nbsp;</th>', '<td class="blank">&nbsp;</td>'),
+        ('<th class="head"><p></p></th>', '<td class="head"><p></p></td>'),
+        ("<thead><tr><th>a</th></tr></thead>", "<thead><tr><th>a</th></tr></thead>"),
+        ('<table id="T_1a"><tr>', '<table class="dataframe" id="T_1a"><tr>'),
+        ('<table class="dataframe">', '<table class="dataframe">'),
+        (
+            '<div role="list" class="citation-list"><div class="citation" id="a" role="doc-biblioentry">',
+            '<div class="citation-list"><div class="citation" id="a">',
+        ),
+        ('<summary aria-label="Toggle hidden content"><p>Show', "<summary><p>Show"),
+        ('<ul role="list">', '<ul role="list">'),
+    ],
+)
+def test_only_what_is_broken_is_mended(written, mended) -> None:
+    assert mend_html.mend(written) == mended
+    assert mend_html.mend(mended) == mended
