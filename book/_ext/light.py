@@ -6,7 +6,8 @@ rest comes when it is needed.
 - The style sheets of the theme hold rules for hundreds of things that no page has. A rule is kept if all the
   classes and ids that its selector asks for are words of any page or script. So nothing need be listed here:
   what a page begins to use comes back with the next build.
-- In code every word and bracket is an element of its own, for its colour. Those of the colour of all text are not.
+- In code every word and bracket is an element of its own, for its colour. Names, punctuation and space need none:
+  they have the colour of the text.
 - Scripts wait until the page is read, and figures until the reader comes near them. Each figure says how large it
   will be, so that the text does not move when it comes.
 """

@@ -17,6 +17,7 @@ LOOK = r"""async () => {
     images.forEach((image) => { image.loading = "eager"; });
     const loaded = (image) => image.complete || new Promise((done) => { image.onload = image.onerror = done; });
     await Promise.all([document.fonts.ready, ...images.map(loaded)]);
+    await Promise.all(document.getAnimations().map((animation) => animation.finished));  // of what was unfolded
 
     const undrawn = [...document.querySelectorAll(".math")].filter((formula) =>
         !formula.querySelector(".katex") || formula.querySelector(".katex-error, [style*='color:#cc0000']"));

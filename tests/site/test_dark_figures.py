@@ -72,7 +72,7 @@ def test_a_figure_with_a_colour_map_is_left_as_it_is() -> None:
 def test_the_picture_of_the_cover_is_as_light_or_dark_as_its_page(site, tab, darkest, lightest) -> None:
     tab.page.goto((site / "book" / "intro.html").as_uri())
     shot = tab.page.locator("article img").first.screenshot()
-    pixels = sorted(Image.open(io.BytesIO(shot)).convert("L").getdata())
+    pixels = sorted(Image.open(io.BytesIO(shot)).convert("L").tobytes())
     assert darkest <= pixels[len(pixels) // 2] <= lightest
 
 
@@ -81,5 +81,5 @@ def test_a_reader_who_chooses_light_on_a_dark_system_gets_light_figures(site, ta
     tab.page.goto((site / "book" / "intro.html").as_uri())
     tab.page.evaluate("document.documentElement.dataset.theme = 'light'")
     shot = tab.page.locator("article img").first.screenshot()
-    pixels = sorted(Image.open(io.BytesIO(shot)).convert("L").getdata())
+    pixels = sorted(Image.open(io.BytesIO(shot)).convert("L").tobytes())
     assert pixels[len(pixels) // 2] > 230
