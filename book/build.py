@@ -28,6 +28,7 @@ EXECUTED = ROOT / "_executed"
 MANIFEST = EXECUTED / "manifest.json"
 SITE_HASH = EXECUTED / "site.sha256"
 HTML = ROOT / "_build" / "html"
+RELEASED = ROOT / "notebooks" / "assignments" / "release"
 REQUIREMENTS = (ROOT / "requirements.txt", ROOT / "requirements-nodeps.txt")
 SECONDS_WANTED = {  # they train many networks
     "09_plain_against_residual.ipynb": 150,
@@ -152,7 +153,7 @@ def build_site() -> bool:
     executed = (EXECUTED / "notebooks").glob("*.ipynb")
     config = yaml.safe_dump(book_config(), sort_keys=False, allow_unicode=True)
     parts = [config, json.dumps(read_manifest()), json.dumps(installed_versions())]
-    now = digest([ROOT / "_toc.yml", *pages, *executed], *parts)
+    now = digest([ROOT / "_toc.yml", *pages, *executed, *RELEASED.glob("*.ipynb")], *parts)
     if SITE_HASH.exists() and SITE_HASH.read_text() == now and (HTML / "index.html").exists():
         print("Site: nothing changed.")
         return True
@@ -162,6 +163,7 @@ def build_site() -> bool:
     for name in ("book", "_build"):
         shutil.rmtree(EXECUTED / name, ignore_errors=True)
     shutil.copytree(ROOT / "book", EXECUTED / "book", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(RELEASED, EXECUTED / RELEASED.relative_to(ROOT), dirs_exist_ok=True)
     shutil.copy2(ROOT / "_toc.yml", EXECUTED)
     (EXECUTED / "_config.yml").write_text(config)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
