@@ -9,20 +9,24 @@ READY = $(VENV)/.ready-for-the-book
 VENV_COLAB ?= .venv-colab
 PYTHON_COLAB ?= $(shell python3.13 --version >/dev/null 2>&1 && echo python3.13 || echo $(PYTHON))
 READY_COLAB = $(VENV_COLAB)/.ready-for-the-book
+# A third one for nbgrader, which makes and grades the assignments. The book's environment executes them.
+VENV_GRADING ?= .venv-grading
+READY_GRADING = $(VENV_GRADING)/.ready-for-the-book
+GRADING = BOOK_PYTHON=$(abspath $(BIN)/python) $(VENV_GRADING)/bin/python notebooks/assignments
 PORT ?= 8000
 # The tests have the rights of an ordinary user: root could write where a reader cannot.
 ORDINARY = $(shell test "$$(id -u)" != 0 || echo setpriv --bounding-set=-all --inh-caps=-all)
 
-.PHONY: help book test colab env lint format serve pdf lighthouse record bench fork picture clean
+.PHONY: help book test colab env lint format serve pdf lighthouse record bench assignments grade test-assignments fork picture clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 book: $(READY) ## execute the notebooks that changed and build _build/html
 	$(BIN)/python book/build.py
 
 test: $(READY) lint ## everything that must hold: lint, unit tests, every notebook, the site
-	$(ORDINARY) $(BIN)/python -m pytest tests --ignore=tests/site --ignore=tests/colab -n auto
+	$(ORDINARY) $(BIN)/python -m pytest tests --ignore=tests/site --ignore=tests/colab --ignore=tests/assignments -n auto
 	$(BIN)/python book/build.py
 	$(ORDINARY) $(BIN)/python -m pytest tests/site
 
@@ -49,6 +53,11 @@ $(READY_COLAB): tests/colab_versions.txt
 	$(VENV_COLAB)/bin/python -m pip uninstall --quiet --yes jedi
 	@touch $@
 
+$(READY_GRADING): notebooks/assignments/requirements.txt
+	$(PYTHON) -m venv --clear $(VENV_GRADING)
+	$(VENV_GRADING)/bin/python -m pip install --quiet -r $<
+	@touch $@
+
 lint: $(READY) ## ruff on the package, the tests and the notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,6 +81,15 @@ record: $(READY) ## make the recorded runs again, AT_ONCE=2 networks at a time: 
 
 bench: $(READY) ## compare the training loop with that of an ordinary tutorial, on CIFAR-10
 	$(BIN)/python -m resnet_utils bench --output _build/bench.json
+
+assignments: $(READY) $(READY_GRADING) ## make what students get out of the assignments: notebooks/assignments/release
+	$(GRADING)/release.py
+
+grade: $(READY) $(READY_GRADING) ## SUBMISSIONS=folder: grade STUDENT/ASSIGNMENT.ipynb in it, into _grades
+	$(GRADING)/grade.py "$(SUBMISSIONS)"
+
+test-assignments: $(READY) $(READY_GRADING) ## grade right, wrong and broken submissions of every assignment
+	GRADING_PYTHON=$(VENV_GRADING)/bin/python BOOK_PYTHON=$(abspath $(BIN)/python) $(ORDINARY) $(BIN)/python -m pytest tests/assignments
 
 fork: $(READY) ## URL=https://github.com/you/repository: put your address in the place of the old one, everywhere
 	$(BIN)/python book/fork.py "$(URL)"

@@ -1,6 +1,8 @@
 """What several test modules need."""
 
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,13 @@ def stop_at(step):
             raise StoppedError
 
     return after_step
+
+
+def hidden_lines(masters: Iterable[dict], min_length: int = 30) -> set[str]:
+    """The longer lines of solutions and hidden tests that the masters of assignments, as JSON, show nowhere else."""
+    secret = re.compile(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", re.DOTALL)
+    hidden, shown = set(), set()
+    for source in ("".join(cell["source"]) for master in masters for cell in master["cells"]):
+        hidden |= {line.strip() for part in secret.findall(source) for line in part.splitlines()}
+        shown |= {line.strip() for line in secret.sub("", source).splitlines()}
+    return {line for line in hidden - shown if len(line) >= min_length}

@@ -19,18 +19,18 @@ def test_every_link_to_a_file_leads_to_one(name):
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_make_target_that_is_named_exists(name):
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / name).read_text(), re.MULTILINE))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / name).read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named
     assert named <= targets
 
 
 def test_every_make_target_is_phony_and_says_what_it_does():
     makefile = (ROOT / "Makefile").read_text()
-    targets = re.findall(r"^([a-z]+):", makefile, re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
     assert sorted(phony) == sorted(targets)
-    assert sorted(re.findall(r"^([a-z]+):.*## \w", makefile, re.MULTILINE)) == sorted(targets)
+    assert sorted(re.findall(r"^([a-z-]+):.*## \w", makefile, re.MULTILINE)) == sorted(targets)
 
 
 def test_the_readme_shows_a_picture_made_by_the_book_with_a_text_in_its_place():

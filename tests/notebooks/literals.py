@@ -386,6 +386,21 @@ PAGES: dict[str, dict[str, Literal]] = {
     }
     | given("compute capability with circuits for bfloat16", "8.0")
     | given("a statement that the page checks", "76", "95"),
+    "instructors": {
+        "417,792": computed(lambda: 6 * counting.bottleneck_weights(256)),
+        "3,538,944": computed(lambda: 3 * counting.basic_weights(256)),
+        "8.47": computed(lambda: counting.basic_weights(256) / (2 * counting.bottleneck_weights(256))),
+        "1.33": computed(lambda: giga(network("resnet18"), 192)),
+        "0.4": computed(lambda: math.comb(5, 2) * 0.2**2),
+        "0.08": computed(lambda: math.comb(5, 3) * 0.2**3),
+        "0.008": computed(lambda: math.comb(5, 4) * 0.2**4),
+        "2.49": computed(lambda: sum(math.comb(5, k) * 0.2**k for k in range(6))),
+        "2.5": computed(lambda: sum(k * math.comb(5, k) for k in range(6)) / 2**5),
+        "0.83": computed(lambda: sum(k * math.comb(5, k) * 0.2**k for k in range(6)) / 1.2**5),
+    }
+    | given("an invented example in an exam question, and what follows from it at once", "5", "11", "0.2")
+    | given("the number of an equation of a chapter; 1.2 also as 1 + 0.2", "1.2", "1.5", "5.5")
+    | given("limits of the grading, which tests/test_instructors.py holds to its code", "20", "120"),
     "summary": MOMENTUM
     | {
         "7.80": computed(lambda: giga(network("resnet101"))),

@@ -1,12 +1,12 @@
 """The assignments on the site: each can be opened, its chapters lead to it, and no solution is given away."""
 
 import json
-import re
 import sys
 from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from helpers import hidden_lines
 from test_pages import CHAPTERS, repository
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_ext"))
@@ -15,7 +15,6 @@ import assignments
 ROOT = Path(__file__).resolve().parents[2]
 MASTERS = sorted((ROOT / "notebooks" / "assignments").glob("[0-9]_*.ipynb"))
 RELEASED = [assignments.read(ROOT / assignments.RELEASED / path.name) for path in MASTERS]
-SECRET = re.compile(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", re.DOTALL)
 
 
 @pytest.fixture(scope="session")
@@ -23,22 +22,13 @@ def page(site) -> BeautifulSoup:
     return BeautifulSoup((site / "book" / "assignments.html").read_text(), "html.parser")
 
 
-def secrets() -> list[str]:
-    """The longer lines of the solutions and the hidden tests of all masters, without those that a student is shown.
-
-    A line that a chapter teaches, or the package holds, is shown.
-    """
-    lines = set()
+def secrets() -> set[str]:
+    """The longer lines of the solutions and hidden tests, without those that a chapter or the package shows too."""
     taught = [path.read_text() for path in (ROOT / "resnet_utils").glob("*.py")]
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         taught += ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
     shown = {line.strip() for text in taught for line in text.splitlines()}
-    for path in MASTERS:
-        for cell in json.loads(path.read_text())["cells"]:
-            source = "".join(cell["source"])
-            lines |= {line.strip() for part in SECRET.findall(source) for line in part.splitlines()}
-            shown |= {line.strip() for line in SECRET.sub("", source).splitlines()}
-    return sorted(line for line in lines - shown if len(line) > 40)
+    return hidden_lines([json.loads(path.read_text()) for path in MASTERS], min_length=40) - shown
 
 
 def test_every_assignment_is_listed_with_its_chapters_its_time_and_where_to_open_it(page) -> None:
@@ -74,7 +64,7 @@ def test_no_solution_and_no_hidden_test_is_on_the_site_or_in_a_release(site) -> 
             text = BeautifulSoup(text, "html.parser").get_text()
         elif path.suffix == ".ipynb":
             text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
-        given_away += [f"{path.name}: {line}" for line in hidden if line in text]
+        given_away += [f"{path.name}: {line}" for line in hidden & {line.strip() for line in text.splitlines()}]
     assert given_away == []
 
 

@@ -1,0 +1,139 @@
+"""The assignments: the model solution gets all marks, nothing gets none, each mistake costs exactly what it should."""
+
+import json
+import re
+
+import pytest
+from helpers import hidden_lines
+from submissions import BROKEN, FOLDER, MASTERS, WRONG, nbgrader_data, solution
+
+WRONG_ONES = [(name, wrong) for name, submissions in WRONG.items() for wrong in submissions]
+NAMES = [f"{name}-{wrong['name']}" for name, wrong in WRONG_ONES]
+
+
+@pytest.fixture(params=MASTERS)
+def name(request) -> str:
+    return request.param
+
+
+def cells(notebook: dict, **wanted: object) -> list[dict]:
+    """The cells whose nbgrader metadata have these values."""
+    return [c for c in notebook["cells"] if all(nbgrader_data(c).get(key) == value for key, value in wanted.items())]
+
+
+def test_an_assignment_has_four_to_seven_questions_marked_by_code_and_one_marked_by_hand(name) -> None:
+    master = MASTERS[name]
+    by_hand = cells(master, grade=True, solution=True)
+    assert 4 <= len(cells(master, grade=False, solution=True)) <= 7
+    assert [cell["cell_type"] for cell in by_hand] == ["markdown"]
+    assert sum(nbgrader_data(cell)["points"] for cell in cells(master, grade=True)) == 20
+    assert 3 <= nbgrader_data(by_hand[0])["points"] <= 5
+    assert "### BEGIN SOLUTION" in "".join(by_hand[0]["source"])
+
+
+def test_each_question_has_checks_that_a_student_sees_and_tests_that_are_hidden(name) -> None:
+    for cell in cells(MASTERS[name], grade=True, solution=False):
+        visible, hidden = "".join(cell["source"]).split("### BEGIN HIDDEN TESTS")
+        assert "assert" in visible, nbgrader_data(cell)["grade_id"]
+        assert hidden.removesuffix("### END HIDDEN TESTS").strip(), nbgrader_data(cell)["grade_id"]
+
+
+def test_at_least_three_plausible_mistakes_are_tried(name) -> None:
+    assert len(WRONG[name]) >= 3
+    assert all(len(wrong["mistake"]) > 40 and wrong["loses"] for wrong in WRONG[name])
+
+
+def test_the_release_version_in_the_repository_is_that_of_the_master(name, released) -> None:
+    assert (FOLDER / "release" / f"{name}.ipynb").read_text() == released[name], "run: make assignments"
+
+
+def test_the_release_version_holds_no_solution_and_no_hidden_test(name, released) -> None:
+    text = "\n".join("".join(cell["source"]) for cell in json.loads(released[name])["cells"])
+    assert not re.search("BEGIN SOLUTION|END SOLUTION|HIDDEN TESTS", text)
+    hidden = hidden_lines([MASTERS[name]])
+    assert len(hidden) > 20
+    assert hidden & {line.strip() for line in text.splitlines()} == set()
+
+
+def test_the_model_solution_gets_all_marks(name, graded) -> None:
+    assert graded.rows["right", name]["status"] == "graded"
+    assert graded.lost("right", name) == {}
+    by_hand = [nbgrader_data(cell)["grade_id"] for cell in cells(MASTERS[name], grade=True, solution=True)]
+    assert [question for question, marks in graded.marks["right", name].items() if marks is None] == by_hand
+
+
+def test_the_untouched_release_gets_no_mark(name, graded) -> None:
+    row = graded.rows["untouched", name]
+    assert (row["status"], float(row["marks"])) == ("graded", 0)
+
+
+@pytest.mark.parametrize(("assignment", "wrong"), WRONG_ONES, ids=NAMES)
+def test_a_mistake_loses_exactly_the_marks_that_it_should(assignment, wrong, graded) -> None:
+    assert graded.rows[wrong["name"], assignment]["status"] == "graded"
+    assert graded.lost(wrong["name"], assignment) == wrong["loses"]
+
+
+@pytest.mark.parametrize(
+    ("student", "status", "message"),
+    [
+        ("hangs", "hung", "interrupted after 20 seconds: "),
+        ("hangs-and-will-not-be-interrupted", "hung", "interrupted after 20 seconds: "),
+        ("calls-exit", "stopped", "a cell ended Python"),
+        ("kills-python", "stopped", "a cell ended Python"),
+        ("lost-its-metadata", "damaged", "cells are missing, deleted or without their metadata"),
+        ("is-no-notebook", "unreadable", "this is not a notebook"),
+        ("prints-a-million-lines", "graded", "output cut after 1000 lines: "),
+    ],
+)
+def test_a_submission_that_cannot_be_graded_as_it_is_is_reported_as_such(student, status, message, graded) -> None:
+    row = graded.rows[student, BROKEN]
+    assert row["status"] == status
+    assert message in row["message"]
+    if status in ("stopped", "damaged", "unreadable"):
+        assert row["marks"] == ""
+        assert (student, BROKEN) not in graded.marks
+
+
+def test_a_cell_that_hangs_costs_its_own_question_and_not_the_others(graded) -> None:
+    marks = graded.marks["hangs", BROKEN]
+    assert any(given == graded.most["hangs", BROKEN][question] for question, given in marks.items() if given)
+    assert solution(MASTERS[BROKEN]) in graded.rows["hangs", BROKEN]["message"]
+
+
+def test_submissions_without_marks_are_counted_and_end_the_command_with_an_error(graded) -> None:
+    without = sum(not row["marks"] for row in graded.rows.values())
+    assert graded.done.returncode == 1
+    assert f"{without} submissions have no marks" in graded.done.stdout
+
+
+def test_every_graded_submission_has_a_page_of_feedback(graded) -> None:
+    pages = {
+        path.relative_to(graded.folder / "_grades" / "feedback") for path in graded.folder.rglob("feedback/*/*.html")
+    }
+    assert {(str(page.parent), page.stem) for page in pages} == set(graded.marks)
+
+
+def test_what_was_graded_before_is_not_graded_again(graded, run) -> None:
+    before = graded.table("marks.csv")
+    again = run(graded.folder, "grade.py", "submissions")
+    assert f"{len(before)} submissions, {len(before)} of them graded before" in again.stdout
+    assert graded.table("marks.csv") == before
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ([], "holds no submissions"),
+        (["ada/homework.ipynb"], "its name must begin with one of 1_gradients"),
+        (["ada/2_residual_block.ipynb", "ada/2_residual_block (1).ipynb"], "keep the one that counts"),
+    ],
+)
+def test_a_folder_that_cannot_be_graded_is_refused_with_what_is_wrong(files, says, run, tmp_path) -> None:
+    (tmp_path / "submissions").mkdir()
+    for file in files:
+        (tmp_path / "submissions" / file).parent.mkdir(exist_ok=True)
+        (tmp_path / "submissions" / file).write_text("{}")
+    done = run(tmp_path, "grade.py", "submissions")
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (tmp_path / "_grades").exists()
