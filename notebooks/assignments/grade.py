@@ -136,14 +136,7 @@ def grade(student: str, name: str, path: Path, template: Path, feedback: Path) -
             )
             return result
         if done.returncode:
-            died = re.search("DeadKernel|[Kk]ernel died", done.stderr)
-            result.status = "stopped" if died else "failed"
-            says = (
-                "a cell ended Python, say by exit() or for want of memory"
-                if died
-                else done.stderr.strip()[-500:]
-            )
-            result.message = says
+            result.status, result.message = why_it_failed(done.stderr)
             return result
         read_marks(result, course)
         look_at_outputs(result, course / "autograded" / "student" / name / f"{name}.ipynb")
@@ -154,6 +147,18 @@ def grade(student: str, name: str, path: Path, template: Path, feedback: Path) -
         feedback.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(page, feedback)
     return result
+
+
+def why_it_failed(said: str) -> tuple[str, str]:
+    """State and message of a submission that nbgrader could not grade, from what it said."""
+    if "DeadKernel" in said or re.search("[Kk]ernel died", said):
+        return "stopped", "a cell ended Python, say by exit() or for want of memory"
+    if "CellTimeoutError" in said:
+        return (
+            "hung",
+            f"a cell ran for more than {CELL_SECONDS} seconds and would not be interrupted",
+        )
+    return "failed", said.strip()[-500:]
 
 
 def read_marks(result: Result, course: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_mistake_loses_exactly_the_marks_that_it_should(assignment, wrong, gra
     ("student", "status", "message"),
     [
         ("hangs", "hung", "interrupted after 20 seconds: "),
-        ("hangs-and-will-not-be-interrupted", "hung", "interrupted after 20 seconds: "),
+        ("hangs-and-will-not-be-interrupted", "hung", "20 seconds"),
         ("calls-exit", "stopped", "a cell ended Python"),
         ("kills-python", "stopped", "a cell ended Python"),
         ("lost-its-metadata", "damaged", "cells are missing, deleted or without their metadata"),
