@@ -28,7 +28,6 @@ EXECUTED = ROOT / "_executed"
 MANIFEST = EXECUTED / "manifest.json"
 SITE_HASH = EXECUTED / "site.sha256"
 HTML = ROOT / "_build" / "html"
-RELEASED = ROOT / "notebooks" / "assignments" / "release"
 REQUIREMENTS = (ROOT / "requirements.txt", ROOT / "requirements-nodeps.txt")
 SECONDS_WANTED = {  # they train many networks
     "09_plain_against_residual.ipynb": 150,
@@ -151,9 +150,10 @@ def build_site() -> bool:
     """Build _build/html unless it is up to date; whether it is there, whole and without a warning."""
     pages = [path for path in (ROOT / "book").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     executed = (EXECUTED / "notebooks").glob("*.ipynb")
+    released = Path("notebooks", "assignments", "release")  # the site lists these notebooks, and does not show them
     config = yaml.safe_dump(book_config(), sort_keys=False, allow_unicode=True)
     parts = [config, json.dumps(read_manifest()), json.dumps(installed_versions())]
-    now = digest([ROOT / "_toc.yml", *pages, *executed, *RELEASED.glob("*.ipynb")], *parts)
+    now = digest([ROOT / "_toc.yml", *pages, *executed, *(ROOT / released).glob("*.ipynb")], *parts)
     if SITE_HASH.exists() and SITE_HASH.read_text() == now and (HTML / "index.html").exists():
         print("Site: nothing changed.")
         return True
@@ -163,7 +163,9 @@ def build_site() -> bool:
     for name in ("book", "_build"):
         shutil.rmtree(EXECUTED / name, ignore_errors=True)
     shutil.copytree(ROOT / "book", EXECUTED / "book", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(RELEASED, EXECUTED / RELEASED.relative_to(ROOT), dirs_exist_ok=True)
+    shutil.rmtree(EXECUTED / released, ignore_errors=True)
+    if (ROOT / released).is_dir():
+        shutil.copytree(ROOT / released, EXECUTED / released)
     shutil.copy2(ROOT / "_toc.yml", EXECUTED)
     (EXECUTED / "_config.yml").write_text(config)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")

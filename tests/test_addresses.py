@@ -50,7 +50,7 @@ def holding(folder: Path, address: str) -> list[str]:
 
 
 def test_the_address_is_written_where_a_machine_reads_it_alone_and_nowhere_else():
-    notebooks = {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    notebooks = {str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").rglob("*.ipynb")}
     told_to_people = {"README.md", "CONTRIBUTING.md", "CHANGELOG.md"}
     assert set(holding(ROOT, ADDRESS)) - told_to_people == {"_config.yml", "CITATION.cff", *notebooks}
 
