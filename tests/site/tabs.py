@@ -17,9 +17,13 @@ class Tab:
         profile.set_default_timeout(PATIENCE)
         self.page: Page = profile.new_page()
         self.page.on("request", self.note_request)
-        self.page.on("requestfailed", lambda request: self.failed.append(f"{request.url}: {request.failure}"))
+        self.page.on("requestfailed", self.note_failure)
         self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def note_failure(self, request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the page was left before the file came
+            self.failed.append(f"{request.url}: {request.failure}")
 
     def note_request(self, request) -> None:
         if urlsplit(request.url).scheme not in {"file", "data", "blob"}:
