@@ -7,7 +7,7 @@ The directive
 
 makes a table of the release versions in notebooks/assignments/release: after which chapters, how many minutes, and
 where to open or download each. What it says stands in their first text cell. A chapter that an assignment follows
-gets a link to it before its sources.
+gets a link to it at the end of its exercises.
 """
 
 import json
@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from collected import add_directive, make_table, title_link
 from docutils import nodes
-from measured import title_link
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
-from sphinx.util.docutils import SphinxDirective
-from versions import make_table
 
 RELEASED = "notebooks/assignments/release"
 PAGE = "book/assignments"
@@ -35,10 +33,6 @@ class Assignment:
     title: str
     chapters: tuple[str, ...]  # pages, as "notebooks/05_bottlenecks"
     minutes: str
-
-
-class AssignmentTable(nodes.General, nodes.Element):
-    """Stands where the table will be, until the titles of the chapters are known."""
 
 
 def read(path: Path) -> Assignment:
@@ -63,38 +57,27 @@ def read_all(srcdir: Path) -> list[Assignment]:
     return [read(path) for path in sorted((srcdir / RELEASED).glob("*.ipynb"))]
 
 
-class Assignments(SphinxDirective):
-    """The directive has neither arguments nor content."""
+def assignment_table(app: Sphinx) -> list[nodes.Node]:
+    """What the directive shows."""
+    rows = [table_row(app, assignment) for assignment in read_all(Path(app.srcdir))]
+    return [make_table("assignments", ["Assignment", "After", "Minutes", "Open"], rows)]
 
-    def run(self) -> list[nodes.Node]:
-        return [AssignmentTable()]
 
-
-class FillAssignmentTable(SphinxPostTransform):
-    """Runs when every page was read, so that the titles of the chapters are known, and before files are collected."""
-
-    default_priority = 1
-
-    def run(self, **kwargs) -> None:
-        for place in list(self.document.findall(AssignmentTable)):
-            rows = [self.row(assignment) for assignment in read_all(Path(self.env.srcdir))]
-            place.replace_self(make_table("assignments", ["Assignment", "After", "Minutes", "Open"], rows))
-
-    def row(self, assignment: Assignment) -> list[str | nodes.Node]:
-        after = nodes.inline()
-        for number, page in enumerate(assignment.chapters):
-            after += [nodes.Text("; ")] * bool(number) + [title_link(self.app, page)]
-        repository = self.app.config.html_theme_options["repository_url"].removeprefix("https://github.com/")
-        colab = f"https://colab.research.google.com/github/{repository}/blob/main/{assignment.file}"
-        source = self.app.config.html_theme_options["repository_url"] + f"/raw/main/{assignment.file}"
-        places = nodes.inline()
-        places += [nodes.reference("", "Colab", refuri=colab), nodes.Text(", ")]
-        places += nodes.reference("", "file", refuri=source)
-        return [assignment.title.removeprefix("Assignment "), after, assignment.minutes, places]
+def table_row(app: Sphinx, assignment: Assignment) -> list[str | nodes.Node]:
+    after = nodes.inline()
+    for number, page in enumerate(assignment.chapters):
+        after += [nodes.Text("; ")] * bool(number) + [title_link(app, page)]
+    repository = app.config.html_theme_options["repository_url"]
+    in_colab = repository.replace("https://github.com/", "https://colab.research.google.com/github/")
+    places = nodes.inline()
+    places += nodes.reference("", "Colab", refuri=f"{in_colab}/blob/main/{assignment.file}")
+    places += nodes.Text(", ")
+    places += nodes.reference("", "file", refuri=f"{repository}/raw/main/{assignment.file}")
+    return [assignment.title.removeprefix("Assignment "), after, assignment.minutes, places]
 
 
 class LinkAssignment(SphinxPostTransform):
-    """A sentence before the sources of each chapter that an assignment follows."""
+    """A sentence at the end of the exercises of each chapter that an assignment follows."""
 
     default_priority = 2
 
@@ -112,8 +95,6 @@ class LinkAssignment(SphinxPostTransform):
 
 
 def setup(app: Sphinx) -> dict:
-    app.add_node(AssignmentTable)
-    app.add_directive("assignments", Assignments)
-    app.add_post_transform(FillAssignmentTable)
+    add_directive(app, "assignments", assignment_table)
     app.add_post_transform(LinkAssignment)
-    return {"version": "1", "env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}
+    return {"version": "1", "env_version": 2, "parallel_read_safe": True, "parallel_write_safe": True}

@@ -11,15 +11,12 @@ shows it in two tables, one of the notebooks in the order of the contents, one o
 """
 
 import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from collected import add_directive, make_table, pages_in_order, title_link
 from docutils import nodes
-from measured import pages_in_order, title_link
 from sphinx.application import Sphinx
-from sphinx.transforms.post_transforms import SphinxPostTransform
-from sphinx.util.docutils import SphinxDirective
 
 MANIFEST = "manifest.json"
 NO_MANIFEST = (
@@ -28,44 +25,24 @@ NO_MANIFEST = (
 )
 
 
-class VersionTables(nodes.General, nodes.Element):
-    """Stands where the tables will be."""
-
-
-class Versions(SphinxDirective):
-    """The directive has neither arguments nor content."""
-
-    def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(MANIFEST)
-        return [VersionTables()]
-
-
-class FillVersionTables(SphinxPostTransform):
-    """Runs when every page was read, so that the titles of the notebooks are known."""
-
-    default_priority = 1
-
-    def run(self, **kwargs) -> None:
-        for place in list(self.document.findall(VersionTables)):
-            manifest = Path(self.env.srcdir, MANIFEST)
-            if manifest.exists():
-                place.replace_self(self.tables(json.loads(manifest.read_text())))
-            else:
-                place.replace_self(nodes.paragraph("", NO_MANIFEST))
-
-    def tables(self, manifest: dict[str, dict]) -> list[nodes.Node]:
-        executed = {}  # what the manifest says, by page, in the order of the contents
-        for name in pages_in_order(self.env):
-            if (entry := manifest.get(f"{Path(name).name}.ipynb")) and Path(name).parent.name == "notebooks":
-                executed[name] = entry
-        notebooks = [
-            [title_link(self.app, name), show_date(entry["date"]), f"{entry['seconds']:.1f}", entry["scale"]]
-            for name, entry in executed.items()
-        ]
-        return [
-            make_table("executed", ["Notebook", "Executed (UTC)", "Seconds", "Scale"], notebooks),
-            make_table("installed", ["Package", "Version"], version_rows(executed)),
-        ]
+def version_tables(app: Sphinx) -> list[nodes.Node]:
+    """What the directive shows."""
+    manifest = Path(app.srcdir, MANIFEST)
+    if not manifest.exists():
+        return [nodes.paragraph("", NO_MANIFEST)]
+    said = json.loads(manifest.read_text())
+    executed = {}  # what the manifest says, by page, in the order of the contents
+    for name in pages_in_order(app.env):
+        if (entry := said.get(f"{Path(name).name}.ipynb")) and Path(name).parent.name == "notebooks":
+            executed[name] = entry
+    notebooks = [
+        [title_link(app, name), show_date(entry["date"]), f"{entry['seconds']:.1f}", entry["scale"]]
+        for name, entry in executed.items()
+    ]
+    return [
+        make_table("executed", ["Notebook", "Executed (UTC)", "Seconds", "Scale"], notebooks),
+        make_table("installed", ["Package", "Version"], version_rows(executed)),
+    ]
 
 
 def show_date(date: str) -> str:
@@ -87,21 +64,6 @@ def version_rows(executed: dict[str, dict]) -> list[list[str]]:
     return rows
 
 
-def make_table(kind: str, head: list[str], rows: Iterable[list[str | nodes.Node]]) -> nodes.table:
-    """A table of class `kind`, of texts and inline nodes."""
-    group = nodes.tgroup("", *[nodes.colspec(colwidth=1) for _ in head], cols=len(head))
-    group += nodes.thead("", make_row(head))
-    group += nodes.tbody("", *map(make_row, rows))
-    return nodes.table("", group, classes=["versions", kind])
-
-
-def make_row(cells: list[str | nodes.Node]) -> nodes.row:
-    texts = [nodes.Text(cell) if isinstance(cell, str) else cell for cell in cells]
-    return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", text)) for text in texts])
-
-
 def setup(app: Sphinx) -> dict:
-    app.add_node(VersionTables)
-    app.add_directive("versions", Versions)
-    app.add_post_transform(FillVersionTables)
-    return {"version": "1", "env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}
+    add_directive(app, "versions", version_tables)
+    return {"version": "1", "env_version": 2, "parallel_read_safe": True, "parallel_write_safe": True}
