@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+# What is tested here is no package: the scripts behind `make`, and the extensions of Sphinx.
+sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_ext"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "book"))
 from browser import ADVICE, launch
 from tabs import Tab

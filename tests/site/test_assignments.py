@@ -1,16 +1,13 @@
 """The assignments on the site: each can be opened, its chapters lead to it, and no solution is given away."""
 
 import json
-import sys
 from pathlib import Path
 
+import assignments
 import pytest
 from bs4 import BeautifulSoup
 from helpers import hidden_lines
 from test_pages import CHAPTERS, repository
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_ext"))
-import assignments
 
 ROOT = Path(__file__).resolve().parents[2]
 MASTERS = sorted((ROOT / "notebooks" / "assignments").glob("[0-9]_*.ipynb"))

@@ -2,17 +2,14 @@
 
 import io
 import re
-import sys
 from pathlib import Path
 
+import dark_figures
 import pytest
+import social_card
 from PIL import Image
 
 from resnet_utils import plots
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_ext"))
-import dark_figures
-import social_card
 
 ROOT = Path(__file__).resolve().parents[2]
 PALETTE = [*plots.COLOURS.values(), *plots.OTHER_COLOURS]

@@ -1,13 +1,10 @@
 """The extension book/_ext/formulas.py: TeX becomes HTML and MathML, and a fault in it stops the build."""
 
 import re
-import sys
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_ext"))
 import formulas
+import pytest
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 

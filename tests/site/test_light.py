@@ -1,12 +1,7 @@
 """The extension book/_ext/light.py: which rules of a style sheet and which parts of a page it takes out."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_ext"))
 import light
+import pytest
 
 WORDS = {"card", "title", "bs-", "menu"}
 

@@ -12,11 +12,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from bs4 import BeautifulSoup, SoupStrainer
-from test_pages import PAGES
+from test_pages import PAGES, repository
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-REPOSITORY = os.environ.get("GITHUB_REPOSITORY") or WRITTEN.removeprefix("https://github.com/")
+REPOSITORY = repository().removeprefix("https://github.com/")
 FORK = "somebody/a-copy"
 CONFIG_OF_A_WORKFLOW = "import json, build; print(json.dumps(build.book_config()))"
 

@@ -1,12 +1,7 @@
 """The extension book/_ext/mend_html.py: tables and the bibliography as screen readers and the theme want them."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
 import mend_html
+import pytest
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The printed edition: bound and printed once for all tests here, then looked at in the browser and as a PDF."""
 
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cached_property
@@ -11,15 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from unicodedata import normalize
 
+import bind
+import pdf
 import pytest
 import yaml
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
 from test_pages import PAGES, ROOT, TOC
-
-sys.path.insert(0, str(ROOT / "book"))
-import bind
-import pdf
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 DATE = "2026-01-02"

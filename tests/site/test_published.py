@@ -1,15 +1,11 @@
 """The extension book/_ext/published.py: the address of the site, and what the end of each page says."""
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
+import published
 import pytest
 from bs4 import BeautifulSoup
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
-import published
 
 CONFIG = SimpleNamespace(
     html_baseurl="https://me.github.io/book/",

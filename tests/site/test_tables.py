@@ -1,11 +1,6 @@
 """The extension's module book/_ext/tables.py: tables as readers, screen readers and the theme want them."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
 from tables import mend_tables
 
 
