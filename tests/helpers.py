@@ -45,11 +45,19 @@ def stop_at(step):
     return after_step
 
 
+SECRET = re.compile(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", re.DOTALL)
+
+
+def secret_parts(master: dict) -> list[str]:
+    """The solutions and hidden tests in the master of an assignment, read as JSON."""
+    return [part for cell in master["cells"] for part in SECRET.findall("".join(cell["source"]))]
+
+
 def hidden_lines(masters: Iterable[dict], min_length: int = 30) -> set[str]:
-    """The longer lines of solutions and hidden tests that the masters of assignments, as JSON, show nowhere else."""
-    secret = re.compile(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", re.DOTALL)
+    """The longer lines of solutions and hidden tests that these masters show nowhere else."""
     hidden, shown = set(), set()
-    for source in ("".join(cell["source"]) for master in masters for cell in master["cells"]):
-        hidden |= {line.strip() for part in secret.findall(source) for line in part.splitlines()}
-        shown |= {line.strip() for line in secret.sub("", source).splitlines()}
+    for master in masters:
+        hidden |= {line.strip() for part in secret_parts(master) for line in part.splitlines()}
+        open_parts = (SECRET.sub("", "".join(cell["source"])) for cell in master["cells"])
+        shown |= {line.strip() for part in open_parts for line in part.splitlines()}
     return {line for line in hidden - shown if len(line) >= min_length}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import secret_parts
 from torch import nn
 
 from resnet_utils import counting
@@ -181,11 +182,9 @@ def test_the_command_that_names_a_version_finds_every_first_cell() -> None:
 def test_no_line_of_a_solution_or_a_hidden_test_stands_on_the_page() -> None:
     page = words(PAGE)
     for path in MASTERS.values():
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            source = "".join(cell["source"])
-            for secret in re.findall(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", source, re.DOTALL):
-                sentences = re.split(r"\n|(?<=[.;:]) ", secret)
-                assert [s for s in map(words, sentences) if len(s) > 30 and s in page] == [], path.name
+        for secret in secret_parts(json.loads(path.read_text(encoding="utf-8"))):
+            sentences = re.split(r"\n|(?<=[.;:]) ", secret)
+            assert [s for s in map(words, sentences) if len(s) > 30 and s in page] == [], path.name
 
 
 def test_there_are_eight_to_twelve_exam_questions_each_with_a_folded_answer() -> None:
