@@ -12,6 +12,10 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+# DistributedDataParallel imports it. If that were after the processes have joined, its defaults would hold their group
+# until Python ends, and threads of gloo that are alive then abort it now and then (seen with PyTorch 2.11).
+import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -25,7 +29,8 @@ TIMEOUT = timedelta(minutes=10)
 def joined(timeout: timedelta = TIMEOUT) -> Iterator[None]:
     """Join the processes that `torchrun` started, over NCCL with a GPU for each or over gloo on CPUs.
 
-    Without torchrun's environment, or where the processes are joined already, it does nothing.
+    Without torchrun's environment, or where the processes are joined already, it does nothing. Delete a model that
+    `wrapped` returned before the end: it would keep threads of the backend alive.
 
     Raises:
         ValueError: if a machine has GPUs, but fewer than processes.

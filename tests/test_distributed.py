@@ -100,7 +100,10 @@ with distributed.joined():
         order.touch()
         return before
     found["somebody was before"] = distributed.first_of_machine_first(first)
-    torch.save(found, folder / f"found{rank}.pt")
+
+tasks = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]  # Linux has this folder
+found["threads"] = [name for name in tasks if "gloo" in name]
+torch.save(found, folder / f"found{rank}.pt")
 """
 
 
@@ -250,6 +253,10 @@ def test_a_checkpoint_that_only_one_process_sees_is_refused_by_all(found):
 
 def test_one_process_of_a_machine_goes_first(found):
     assert [process["somebody was before"] for process in found[0]] == [False, True]
+
+
+def test_no_thread_of_gloo_is_left_that_could_abort_python_at_its_end(found):
+    assert [process["threads"] for process in found[0]] == [[], []]
 
 
 def test_a_killed_process_ends_the_job_with_an_error_and_the_last_checkpoint_stays(tmp_path):
