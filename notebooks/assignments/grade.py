@@ -11,6 +11,7 @@ the rights of whoever calls this: the guide for instructors says how to do that 
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 from course import CELL_SECONDS, HERE, MASTERS, MOST_LINES, TookTooLongError, make_course, nbgrader
@@ -26,8 +28,13 @@ from nbgrader.api import Gradebook
 
 SUBMISSION_SECONDS = 120  # all cells together
 GRADES = Path("_grades")
+STUDENT = "student"  # in each course there is one
 QUESTION = ["student", "assignment", "question", "marks", "of"]  # the columns of questions.csv
 CUT = "... Output truncated ..."  # what nbgrader writes in the place of what it cuts
+
+
+class NotGradedError(Exception):
+    """A submission gets no marks. Its two arguments are the state and the message of the row that says so."""
 
 
 @dataclass
@@ -43,16 +50,15 @@ class Result:
 
     def row(self) -> dict[str, object]:
         """The row of marks.csv; what is marked by hand is counted apart."""
-        given = {name: marks for name, marks in self.marks.items() if marks is not None}
+        given = [name for name, marks in self.marks.items() if marks is not None]
+        by_hand = [name for name, marks in self.marks.items() if marks is None]
         return {
             "student": self.student,
             "assignment": self.assignment,
             "status": self.status,
-            "marks": sum(given.values()) if given else "",
+            "marks": sum(self.marks[name] for name in given) if given else "",
             "of": sum(self.most[name] for name in given) if given else "",
-            "to_mark_by_hand": sum(self.most[name] for name in self.marks if name not in given)
-            if given
-            else "",
+            "to_mark_by_hand": sum(self.most[name] for name in by_hand) if given else "",
             "message": self.message,
         }
 
@@ -91,79 +97,74 @@ def graded_cells(notebook: dict) -> dict[str, str]:
     return cells
 
 
-def damage(path: Path, master: Path) -> str:
-    """What of a submission is not as it was handed out; empty if nothing is."""
+def check(path: Path, master: Path) -> None:
+    """Refuse a submission that is not as it was handed out.
+
+    Raises:
+        NotGradedError: it is no notebook, or cells that are graded are missing or changed.
+    """
     wanted = graded_cells(json.loads(master.read_text(encoding="utf-8")))
-    found = graded_cells(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        found = graded_cells(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotGradedError("unreadable", f"this is not a notebook: {error}") from None
     if missing := [name for name in wanted if name not in found]:
         some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        return f"{len(missing)} of {len(wanted)} cells are missing, deleted or without their metadata: {some}"
+        which = f"{len(missing)} of {len(wanted)} cells"
+        raise NotGradedError(
+            "damaged", f"{which} are missing, deleted or without their metadata: {some}"
+        )
     if changed := [name for name, kind in wanted.items() if found[name] != kind]:
-        return f"cells changed between code and text: {', '.join(changed)}"
-    return ""
+        names = ", ".join(changed)
+        raise NotGradedError("damaged", f"cells changed between code and text: {names}")
 
 
 def grade(student: str, name: str, path: Path, template: Path, feedback: Path) -> Result:
     """Grade one submission in a copy of the course, in which nothing else can go wrong."""
     result = Result(student, name)
+    feedback.unlink(missing_ok=True)  # of an earlier version
     try:
-        if fault := damage(path, MASTERS[name]):
-            result.status, result.message = "damaged", fault
-            return result
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        result.status, result.message = "unreadable", f"this is not a notebook: {error}"
-        return result
-    with tempfile.TemporaryDirectory() as made:
-        course = Path(made) / "course"
-        shutil.copytree(template, course)
-        place = course / "submitted" / "student" / name
-        place.mkdir(parents=True)
-        shutil.copy2(path, place / f"{name}.ipynb")
-        try:
-            done = nbgrader(
-                course,
-                "autograde",
-                name,
-                "--create",
-                "--student",
-                "student",
-                seconds=SUBMISSION_SECONDS,
-            )
-        except TookTooLongError:
-            result.status, result.message = (
-                "hung",
-                f"it ran for more than {SUBMISSION_SECONDS} seconds",
-            )
-            return result
-        if done.returncode:
-            result.status, result.message = why_it_failed(done.stderr)
-            return result
-        read_marks(result, course)
-        look_at_outputs(result, course / "autograded" / "student" / name / f"{name}.ipynb")
-        nbgrader(
-            course, "generate_feedback", name, "--student", "student", seconds=SUBMISSION_SECONDS
-        )
-        page = course / "feedback" / "student" / name / f"{name}.html"
-        feedback.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(page, feedback)
+        check(path, MASTERS[name])
+        with tempfile.TemporaryDirectory() as made:
+            course = Path(made) / "course"
+            shutil.copytree(template, course)
+            place = course / "submitted" / STUDENT / name
+            place.mkdir(parents=True)
+            shutil.copy2(path, place / f"{name}.ipynb")
+            ask(course, "autograde", name, "--create")
+            read_marks(result, course)
+            look_at_outputs(result, course / "autograded" / STUDENT / name / f"{name}.ipynb")
+            ask(course, "generate_feedback", name)
+            feedback.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(course / "feedback" / STUDENT / name / f"{name}.html", feedback)
+    except NotGradedError as error:
+        result.status, result.message = error.args
     return result
 
 
-def why_it_failed(said: str) -> tuple[str, str]:
-    """State and message of a submission that nbgrader could not grade, from what it said."""
-    if "DeadKernel" in said or re.search("[Kk]ernel died", said):
-        return "stopped", "a cell ended Python, say by exit() or for want of memory"
-    if "CellTimeoutError" in said:
-        return (
-            "hung",
-            f"a cell ran for more than {CELL_SECONDS} seconds and would not be interrupted",
-        )
-    return "failed", said.strip()[-500:]
+def ask(course: Path, *command: str) -> None:
+    """Have nbgrader do something with the one submission of a course.
+
+    Raises:
+        NotGradedError: it could not, or not in time.
+    """
+    try:
+        done = nbgrader(course, *command, "--student", STUDENT, seconds=SUBMISSION_SECONDS)
+    except TookTooLongError:
+        raise NotGradedError("hung", f"it ran for more than {SUBMISSION_SECONDS} seconds") from None
+    if not done.returncode:
+        return
+    if "DeadKernel" in done.stderr or re.search("[Kk]ernel died", done.stderr):
+        raise NotGradedError("stopped", "a cell ended Python, say by exit() or for want of memory")
+    if "CellTimeoutError" in done.stderr:
+        late = f"a cell ran for more than {CELL_SECONDS} seconds and would not be interrupted"
+        raise NotGradedError("hung", late)
+    raise NotGradedError("failed", done.stderr.strip()[-500:])
 
 
 def read_marks(result: Result, course: Path) -> None:
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
-        submission = book.find_submission(result.assignment, "student")
+        submission = book.find_submission(result.assignment, STUDENT)
         for one in submission.notebooks[0].grades:
             result.most[one.name] = one.max_score
             result.marks[one.name] = None if one.needs_manual_grade else one.score
@@ -171,50 +172,65 @@ def read_marks(result: Result, course: Path) -> None:
 
 def look_at_outputs(result: Result, path: Path) -> None:
     """Say what was interrupted or cut, which the marks alone would not tell."""
-    late, long = [], []
+    late, long = {}, {}  # names of cells, each once
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         name = cell["metadata"].get("nbgrader", {}).get("grade_id", "a cell without a name")
         for output in cell.get("outputs", []):
-            late += (
-                [name] if output.get("ename") in ("CellTimeoutError", "KeyboardInterrupt") else []
-            )
-            long += [name] if CUT in "".join(output.get("text", "")) else []
+            if output.get("ename") in ("CellTimeoutError", "KeyboardInterrupt"):
+                late[name] = True
+            if CUT in "".join(output.get("text", "")):
+                long[name] = True
+    said = []
     if late:
         result.status = "hung"
-    said = [f"interrupted after {CELL_SECONDS} seconds: {', '.join(dict.fromkeys(late))}"] * bool(
-        late
-    )
-    said += [f"output cut after {MOST_LINES} lines: {', '.join(dict.fromkeys(long))}"] * bool(long)
+        said.append(f"interrupted after {CELL_SECONDS} seconds: {', '.join(late)}")
+    if long:
+        said.append(f"output cut after {MOST_LINES} lines: {', '.join(long)}")
     result.message = "; ".join(said)
+
+
+@cache
+def ours() -> bytes:
+    """All that decides, beside the submission and the master, what is given for it."""
+    package = sorted((HERE.parents[1] / "resnet_utils").glob("*.py"))  # hidden tests use it
+    parts = [HERE / "course.py", HERE / "grade.py", HERE / "requirements.txt", *package]
+    return b"\0".join(part.read_bytes() for part in parts)
 
 
 def fingerprint(name: str, path: Path) -> str:
     """Hash of all that decides what a submission is given."""
-    parts = [path, MASTERS[name], HERE / "course.py", HERE / "grade.py", HERE / "requirements.txt"]
-    return hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()
+    parts = (path.read_bytes(), MASTERS[name].read_bytes(), ours())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is either there and whole or not there; one before it stays until then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8", newline="")
+    part.replace(path)
+
+
+def table(head: list[str], rows: list[dict[str, object]]) -> str:
+    """Rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, head)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def write_tables(results: list[Result], folder: Path) -> None:
-    """marks.csv and questions.csv, each put in place when it is whole."""
-    questions = [
-        dict(
-            zip(
-                QUESTION,
-                (r.student, r.assignment, name, "" if marks is None else marks, r.most[name]),
-                strict=True,
-            )
-        )
-        for r in results
-        for name, marks in r.marks.items()
-    ]
-    tables = {"marks.csv": [result.row() for result in results], "questions.csv": questions}
-    heads = {"marks.csv": list(Result("", "").row()), "questions.csv": QUESTION}
-    for name, rows in tables.items():
-        with (folder / f"{name}.part").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, heads[name])
-            writer.writeheader()
-            writer.writerows(rows)
-        (folder / f"{name}.part").replace(folder / name)
+    """marks.csv and questions.csv."""
+    rows = [result.row() for result in results]
+    write_whole(folder / "marks.csv", table(list(Result("", "").row()), rows))
+    questions = []
+    for result in results:
+        for name, marks in result.marks.items():
+            given = "" if marks is None else marks
+            values = (result.student, result.assignment, name, given, result.most[name])
+            questions.append(dict(zip(QUESTION, values, strict=True)))
+    write_whole(folder / "questions.csv", table(QUESTION, questions))
 
 
 def cores() -> int:
@@ -247,18 +263,13 @@ def main(folder: Path, grades: Path = GRADES) -> int:
             jobs[pool.submit(grade, student, name, path, template, page)] = known
         for number, job in enumerate(as_completed(jobs), start=1):
             result = job.result()
-            known = jobs[job]
-            known.parent.mkdir(parents=True, exist_ok=True)
-            known.write_text(json.dumps(asdict(result)), encoding="utf-8")
+            write_whole(jobs[job], json.dumps(asdict(result)))
             results.append(result)
             row = result.row()
             marks = f"{row['marks']} of {row['of']}" if result.marks else "no marks"
-            said = (
-                f"{result.student}  {result.assignment}: {result.status}, {marks}  {result.message}"
-            )
-            print(f"  {number}/{len(jobs)}  {said}".rstrip(), flush=True)
+            said = f"{result.student}  {result.assignment}: {result.status}, {marks}"
+            print(f"  {number}/{len(jobs)}  {said}  {result.message}".rstrip(), flush=True)
     results.sort(key=lambda result: (result.student, result.assignment))
-    grades.mkdir(exist_ok=True)
     write_tables(results, grades)
     missing = sum(not result.marks for result in results)
     print(f"Wrote {grades}/marks.csv, questions.csv and feedback/.")

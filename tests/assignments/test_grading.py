@@ -1,7 +1,9 @@
 """The assignments: the model solution gets all marks, nothing gets none, each mistake costs exactly what it should."""
 
+import ast
 import json
 import re
+import subprocess
 
 import pytest
 from helpers import hidden_lines
@@ -36,6 +38,21 @@ def test_each_question_has_checks_that_a_student_sees_and_tests_that_are_hidden(
         visible, hidden = "".join(cell["source"]).split("### BEGIN HIDDEN TESTS")
         assert "assert" in visible, nbgrader_data(cell)["grade_id"]
         assert hidden.removesuffix("### END HIDDEN TESTS").strip(), nbgrader_data(cell)["grade_id"]
+
+
+def test_a_check_leaves_nothing_but_itself_so_that_no_name_of_a_student_is_overwritten(name) -> None:
+    for cell in cells(MASTERS[name], grade=True, solution=False):
+        check, call = ast.parse("".join(cell["source"])).body
+        assert isinstance(check, ast.FunctionDef)
+        assert check.name.startswith("check_")
+        assert ast.unparse(call) == f"{check.name}()"
+        assert not any(isinstance(node, ast.Global) for node in ast.walk(check))
+
+
+def test_no_code_cell_that_a_student_gets_is_longer_than_25_lines(name, released) -> None:
+    for cell in json.loads(released[name])["cells"]:
+        if cell["cell_type"] == "code":
+            assert "".join(cell["source"]).rstrip().count("\n") < 25, nbgrader_data(cell).get("grade_id")
 
 
 def test_at_least_three_plausible_mistakes_are_tried(name) -> None:
@@ -107,10 +124,38 @@ def test_submissions_without_marks_are_counted_and_end_the_command_with_an_error
 
 
 def test_every_graded_submission_has_a_page_of_feedback(graded) -> None:
-    pages = {
-        path.relative_to(graded.folder / "_grades" / "feedback") for path in graded.folder.rglob("feedback/*/*.html")
-    }
-    assert {(str(page.parent), page.stem) for page in pages} == set(graded.marks)
+    pages = (graded.folder / "_grades" / "feedback").glob("*/*.html")
+    assert {(page.parent.name, page.stem) for page in pages} == set(graded.marks)
+
+
+FEEDBACK_HANGS = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, {folder!r})
+import grade
+
+
+def nbgrader(course, command, *arguments, seconds):
+    if command == "generate_feedback":
+        raise grade.TookTooLongError
+    return SimpleNamespace(returncode=0, stderr="")
+
+
+grade.nbgrader, grade.check, grade.look_at_outputs = nbgrader, lambda *_: None, lambda *_: None
+grade.read_marks = lambda result, course: result.marks.update(question=2.0)
+Path("course").mkdir()
+Path("a.ipynb").touch()
+result = grade.grade("ada", {name!r}, Path("a.ipynb"), Path("course"), Path("feedback.html"))
+print(result.status, result.marks, result.message)
+"""
+
+
+def test_a_page_of_feedback_that_cannot_be_made_costs_no_marks_and_stops_nothing(grading_python, tmp_path) -> None:
+    code = FEEDBACK_HANGS.format(folder=str(FOLDER), name=BROKEN)
+    done = subprocess.run([grading_python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "hung {'question': 2.0} it ran for more than 120 seconds\n", done.stderr
 
 
 def test_what_was_graded_before_is_not_graded_again(graded, run) -> None:

@@ -1,4 +1,4 @@
-"""Every notebook, run from top to bottom in a stand-in for a fresh Colab runtime: `make colab`.
+"""Every chapter and assignment, run from top to bottom in a stand-in for a fresh Colab runtime: `make colab`.
 
 Its first cell fetches the package from this checkout as from the published repository, and changes nothing of Colab's.
 """
@@ -12,7 +12,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+FOLDER = ROOT / "notebooks"
+# The masters of the assignments, with solutions and tests; what students open begins with the same cell.
+FILES = [*FOLDER.glob("*.ipynb"), *FOLDER.glob("assignments/*.ipynb")]
+NOTEBOOKS = sorted(str(path.relative_to(FOLDER)) for path in FILES)
 ADDED = {"resnet_utils": "0.1.0", "d2l": "1.0.3"}  # by a first cell; d2l where the notebook compares with it
 LISTED = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
 # What PyPI's torch brings on Linux for its CUDA. Colab's torch is built for another.
