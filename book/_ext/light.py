@@ -14,10 +14,12 @@ rest comes when it is needed.
 
 import re
 import shutil
-from collections.abc import Iterator
+from itertools import groupby, pairwise
 from pathlib import Path
 
+import tinycss2
 from sphinx.application import Sphinx
+from tinycss2.ast import Node
 
 ICON_SCRIPT = "fontawesome.js"
 SEARCH_SCRIPTS = ("searchtools.js", "language_data.js", "searchindex.js")
@@ -31,15 +33,11 @@ WORDS_OF_BOOTSTRAP = {"bs-", "show", "fade", "tooltip", "tooltip-inner", "toolti
 
 SCRIPT = r' *<script[^>]* src="[^"]*\b(?:{})(?:\?[^"]*)?"></script>\n?'
 MAY_WAIT = re.compile(r'<script src=(?!"[^"]*documentation_options)')  # a script in the page adds to these options
-COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-STRING_OR_MARK = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]""", re.DOTALL)
 WORD = re.compile(r"[A-Za-z_][\w-]*")
-CLASS_OR_ID = re.compile(r"[.#]((?:\\.|[\w-])+)")
-IN_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 FIGURE = re.compile(r'<img (alt="[^"]*") src="([^"]*_images/[^"/]+\.svg)" />')
 VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 ICON_RULE = re.compile(r"\.fa[bsr]?(?:[-.:]|$)|@font-face.*Font Awesome", re.DOTALL)
-ICON_USED = re.compile(r"(?:^|[;\s])(?:content|font):\s*var\(--(?:fa-font|pst-icon)-")
+ICON_USED = re.compile(r"[{;\s](?:content|font):\s*var\(--(?:fa-font|pst-icon)-")
 
 
 def lighten(app: Sphinx, exception: Exception | None) -> None:
@@ -90,57 +88,36 @@ def with_waiting_figures(page: str, folder: Path) -> str:
 def used_rules(sheet: str, words: set[str]) -> str:
     """The style sheet without the rules that apply to nothing described by these words."""
     prefixes = tuple(word for word in words if word.endswith("-") and len(word) > 2)  # a script adds to "bs-"
-    kept = []
-    for head, body in rules(COMMENT.sub("", sheet)):
-        nested = head.startswith(("@media", "@supports"))
-        if not nested and (ICON_RULE.match(f"{head}{body}") or ICON_USED.search(body or "")):
-            continue
-        if body is None or (head.startswith("@") and not nested):
-            kept.append(head + (";" if body is None else f"{{{body}}}"))
-        elif nested:
-            if inner := used_rules(body, words):
-                kept.append(f"{head}{{{inner}}}")
-        elif selectors := [one for one in split_selectors(head) if may_apply(one, words, prefixes)]:
-            kept.append(f"{','.join(selectors)}{{{body}}}")
-    return "".join(kept)
+    rules = tinycss2.parse_stylesheet(sheet, skip_comments=True, skip_whitespace=True)
+    return "".join(used(rule, words, prefixes) for rule in rules)
 
 
-def rules(sheet: str) -> Iterator[tuple[str, str | None]]:
-    """The head of each rule and what stands in its braces, None where it has none, as in `@charset "UTF-8";`."""
-    start, opened, depth = 0, 0, 0
-    for mark in STRING_OR_MARK.finditer(sheet):
-        if mark[0] == "{":
-            depth += 1
-            opened = mark.start() if depth == 1 else opened
-        elif mark[0] == "}":
-            depth -= 1
-            if depth == 0:
-                yield sheet[start:opened].strip(), sheet[opened + 1 : mark.start()]
-                start = mark.end()
-        elif mark[0] == ";" and depth == 0:
-            yield sheet[start : mark.start()].strip(), None
-            start = mark.end()
+def used(rule: Node, words: set[str], prefixes: tuple[str, ...]) -> str:
+    """What of a rule is kept, as text; those inside @media and @supports are looked at one by one."""
+    if rule.type == "at-rule" and rule.lower_at_keyword in ("media", "supports"):
+        rules = tinycss2.parse_rule_list(rule.content, skip_comments=True, skip_whitespace=True)
+        inner = "".join(used(one, words, prefixes) for one in rules)
+        return f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{inner}}}" if inner else ""
+    if rule.type == "at-rule":
+        text = rule.serialize()
+        return "" if ICON_RULE.match(text) or ICON_USED.search(text) else text
+    selectors = [list(part) for comma, part in groupby(rule.prelude, lambda token: token == ",") if not comma]
+    kept = [tinycss2.serialize(one).strip() for one in selectors if may_apply(one, words, prefixes)]
+    if not kept or ICON_RULE.match(tinycss2.serialize(rule.prelude)):
+        return ""
+    text = f"{','.join(kept)}{{{tinycss2.serialize(rule.content)}}}"
+    return "" if ICON_USED.search(text) else text
 
 
-def split_selectors(head: str) -> list[str]:
-    """`a:is(b, c), d` are the two selectors `a:is(b, c)` and `d`."""
-    parts = [""]
-    for piece in re.split(r"([,()\[\]])", head):
-        inside = sum(map(parts[-1].count, "([")) > sum(map(parts[-1].count, ")]"))
-        if piece == "," and not inside:
-            parts.append("")
-        else:
-            parts[-1] += piece
-    return [part.strip() for part in parts]
-
-
-def may_apply(selector: str, words: set[str], prefixes: tuple[str, ...]) -> bool:
+def may_apply(selector: list[Node], words: set[str], prefixes: tuple[str, ...]) -> bool:
     """Whether all classes and ids of a selector are among the words; what stands in brackets is not looked at."""
-    outside, before = selector, ""
-    while outside != before:
-        outside, before = IN_BRACKETS.sub("", outside), outside
-    names = [name.replace("\\", "") for name in CLASS_OR_ID.findall(outside)]
-    return not ICON_RULE.match(selector) and all(name in words or name.startswith(prefixes) for name in names)
+    names = [
+        token.value
+        for before, token in pairwise([None, *selector])
+        if token.type == "hash" or (token.type == "ident" and before == ".")
+    ]
+    used = all(name in words or name.startswith(prefixes) for name in names)
+    return used and not ICON_RULE.match(tinycss2.serialize(selector).strip())
 
 
 def setup(app: Sphinx) -> dict:

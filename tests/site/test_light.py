@@ -12,7 +12,7 @@ WORDS = {"card", "title", "bs-", "menu"}
         (".card{color:red}.tab{color:blue}", ".card{color:red}"),
         (".card, .tab, h1{margin:0}", ".card,h1{margin:0}"),
         (".card .tab{margin:0}#menu>.card{top:0}#other .card{top:1}", "#menu>.card{top:0}"),
-        ("html{top:0}[data-x='.tab']{top:1}", "html{top:0}[data-x='.tab']{top:1}"),
+        ("html{top:0}[data-x='.tab']{top:1}", 'html{top:0}[data-x=".tab"]{top:1}'),
         (".card:not(.tab),.menu:is(.tab,a){top:0}", ".card:not(.tab),.menu:is(.tab,a){top:0}"),
         (".bs-auto{top:0}.b-auto{top:1}", ".bs-auto{top:0}"),
         (r".card\:hover{top:0}", ""),
