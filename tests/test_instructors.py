@@ -145,15 +145,15 @@ def test_the_common_mistakes_of_an_assignment_stand_on_the_page_with_their_cost(
 
 
 def test_the_states_of_the_table_are_those_that_the_grader_gives() -> None:
-    source = (ASSIGNMENTS / "grade.py").read_text(encoding="utf-8")
+    source = (ASSIGNMENTS / "submission.py").read_text(encoding="utf-8")
     states = re.findall(r'"(\w+)"', re.search(r"^    status: str = .*$", source, re.MULTILINE)[0])
     assert sorted(row["State"] for row in table("What the states mean")) == sorted(states)
 
 
 def test_the_limits_on_the_page_are_those_of_the_grader() -> None:
-    course, grade = ((ASSIGNMENTS / name).read_text(encoding="utf-8") for name in ("course.py", "grade.py"))
+    course, submission = ((ASSIGNMENTS / name).read_text(encoding="utf-8") for name in ("course.py", "submission.py"))
     cell = re.search(r"^CELL_SECONDS = (\d+)", course, re.MULTILINE)[1]
-    whole = re.search(r"^SUBMISSION_SECONDS = (\d+)", grade, re.MULTILINE)[1]
+    whole = re.search(r"^SUBMISSION_SECONDS = (\d+)", submission, re.MULTILINE)[1]
     hung = next(row for row in table("What the states mean") if row["State"] == "hung")
     assert re.findall(r"(\d+) seconds", hung["What happened"]) == [cell, whole]
 

@@ -12,7 +12,8 @@ from sphinx.application import Sphinx
 
 UNWANTED = ("thebe", "THEBE_JS_URL")
 ONLY_FOR = {  # by what a page's text holds, what in the names or the texts of scripts and style sheets serves it
-    r'class="[^"]*\bmath\b': ("katex", "wide_formulas"),
+    r'class="[^"]*\bmath\b': ("katex",),
+    r'class="[^"]*\bmath\b|_images/[^"]*\.svg': ("wide_boxes",),
     r'class="[^"]*\bhighlight\b': ("clipboard", "copybutton"),
     r'<details|class="[^"]*\b(?:toggle|dropdown)\b': ("togglebutton", "toggleHint", "toggleOpenOnPrint"),
     r'class="[^"]*\bsd-': ("sphinx-design", "design-tabs"),

@@ -9,7 +9,7 @@ rest comes when it is needed.
 - In code every word and bracket is an element of its own, for its colour. Names, punctuation and space need none:
   they have the colour of the text.
 - Scripts wait until the page is read, and figures until the reader comes near them. Each figure says how large it
-  will be, so that the text does not move when it comes.
+  will be, so that the text does not move when it comes. A wide one gets a box, in which it may scroll on a phone.
 """
 
 import re
@@ -35,6 +35,7 @@ SCRIPT = r' *<script[^>]* src="[^"]*\b(?:{})(?:\?[^"]*)?"></script>\n?'
 MAY_WAIT = re.compile(r'<script src=(?!"[^"]*documentation_options)')  # a script in the page adds to these options
 WORD = re.compile(r"[A-Za-z_][\w-]*")
 FIGURE = re.compile(r'<img (alt="[^"]*") src="([^"]*_images/[^"/]+\.svg)" />')
+WIDE = 700  # pixels: mostly two plots beside each other; a narrower figure can be read on a phone as it is
 VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 ICON_RULE = re.compile(r"\.fa[bsr]?(?:[-.:]|$)|@font-face.*Font Awesome", re.DOTALL)
 ICON_USED = re.compile(r"[{;\s](?:content|font):\s*var\(--(?:fa-font|pst-icon)-")
@@ -80,7 +81,8 @@ def with_waiting_figures(page: str, folder: Path) -> str:
         start = (folder / figure[2]).read_text(encoding="utf-8")[:2000]
         width, height = (round(float(points) * 4 / 3) for points in VIEW_BOX.search(start).groups())
         waiting = ' loading="lazy"' if seen > 1 else ""
-        return f'<img {figure[1]} src="{figure[2]}" width="{width}" height="{height}"{waiting}>'
+        drawn = f'<img {figure[1]} src="{figure[2]}" width="{width}" height="{height}"{waiting}>'
+        return f'<span class="wide-figure">{drawn}</span>' if width > WIDE else drawn
 
     return FIGURE.sub(mend, page)
 

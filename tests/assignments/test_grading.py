@@ -134,20 +134,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 sys.path.insert(0, {folder!r})
-import grade
+import submission
 
 
 def nbgrader(course, command, *arguments, seconds):
     if command == "generate_feedback":
-        raise grade.TookTooLongError
+        raise submission.TookTooLongError
     return SimpleNamespace(returncode=0, stderr="")
 
 
-grade.nbgrader, grade.check, grade.look_at_outputs = nbgrader, lambda *_: None, lambda *_: None
-grade.read_marks = lambda result, course: result.marks.update(question=2.0)
+submission.nbgrader, submission.check, submission.look_at_outputs = nbgrader, lambda *_: None, lambda *_: None
+submission.read_marks = lambda result, course: result.marks.update(question=2.0)
 Path("course").mkdir()
 Path("a.ipynb").touch()
-result = grade.grade("ada", {name!r}, Path("a.ipynb"), Path("course"), Path("feedback.html"))
+result = submission.grade("ada", {name!r}, Path("a.ipynb"), Path("course"), Path("feedback.html"))
 print(result.status, result.marks, result.message)
 """
 

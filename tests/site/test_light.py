@@ -43,12 +43,13 @@ def test_scripts_are_dropped_by_the_name_of_their_file():
     assert light.without_scripts(page, ("fontawesome.js", "searchindex.js")) == left
 
 
-def test_a_figure_says_its_size_and_all_but_the_first_wait(tmp_path):
+def test_a_figure_says_its_size_all_but_the_first_wait_and_a_wide_one_has_a_box(tmp_path):
     for name, box in {"a": "0 0 300 150.75", "b": "0 0 656.39952 267.59952"}.items():
         (tmp_path / "_images").mkdir(exist_ok=True)
         (tmp_path / "_images" / f"{name}.svg").write_text(f'<svg width="9pt" viewBox="{box}"></svg>')
     page = '<img alt="one" src="_images/a.svg" /><img src="logo.png"><img alt="two &gt;" src="_images/b.svg" />'
     assert light.with_waiting_figures(page, tmp_path) == (
         '<img alt="one" src="_images/a.svg" width="400" height="201"><img src="logo.png">'
-        '<img alt="two &gt;" src="_images/b.svg" width="875" height="357" loading="lazy">'
+        '<span class="wide-figure"><img alt="two &gt;" src="_images/b.svg" width="875" height="357" loading="lazy">'
+        "</span>"
     )
