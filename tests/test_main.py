@@ -263,5 +263,5 @@ def test_the_benchmark_measures_both_loops_on_the_real_images(tmp_path, capsys, 
     assert 0.02 < row["share"] < 1.2
     assert row["ratio"] > 1
     assert 100 < row["peak_mb"] < 10_000
-    assert result["second_load_s"] < 1.5
+    assert result["second_load_s"] < 6  # a busy machine is slow, but decodes no 60,000 images in this time
     assert result["device"]
