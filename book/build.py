@@ -97,11 +97,12 @@ def execute() -> bool:
                 target = EXECUTED / "notebooks" / path.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(folder / path.name, target)
+                written = datetime.fromtimestamp(target.stat().st_mtime, UTC)
                 manifest[path.name] = {
                     "fingerprint": fingerprints[path],
                     "seconds": round(seconds, 1),
                     "wanted": SECONDS_WANTED.get(path.name, SECONDS_WANTED_ELSE),
-                    "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "date": written.isoformat(timespec="seconds"),
                     "scale": scale(),
                     "versions": installed_versions(),
                 }

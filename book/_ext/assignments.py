@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from collected import add_directive, make_table, title_link
+from collected import add_directive, make_table
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -66,7 +66,10 @@ def assignment_table(app: Sphinx) -> list[nodes.Node]:
 def table_row(app: Sphinx, assignment: Assignment) -> list[str | nodes.Node]:
     after = nodes.inline()
     for number, page in enumerate(assignment.chapters):
-        after += [nodes.Text("; ")] * bool(number) + [title_link(app, page)]
+        chapter = int(Path(page).name.partition("_")[0])
+        address = app.builder.get_relative_uri(app.env.docname, page)
+        after += [nodes.Text(", ")] * bool(number)
+        after += nodes.reference("", f"chapter {chapter}", refuri=address, internal=True)
     repository = app.config.html_theme_options["repository_url"]
     in_colab = repository.replace("https://github.com/", "https://colab.research.google.com/github/")
     places = nodes.inline()
@@ -86,11 +89,13 @@ class LinkAssignment(SphinxPostTransform):
         exercises = [s for s in self.document.findall(nodes.section) if "exercises" in s["ids"]]
         if not own or not exercises or PAGE not in self.env.all_docs:
             return
-        sentence = nodes.paragraph("", "", classes=["assignment"])
-        names = "; ".join(one.title for one in own)
         address = self.app.builder.get_relative_uri(self.env.docname, PAGE)
-        sentence += [nodes.Text("An assignment with checks follows this chapter: ")]
-        sentence += [nodes.reference("", names, refuri=address, internal=True), nodes.Text(".")]
+        begin = "Assignments with checks follow" if len(own) > 1 else "An assignment with checks follows"
+        sentence = nodes.paragraph("", "", nodes.Text(f"{begin} this chapter: "), classes=["assignment"])
+        for number, one in enumerate(own):
+            sentence += [nodes.Text("; ")] * bool(number)
+            sentence += nodes.reference("", one.title, refuri=address, internal=True)
+        sentence += nodes.Text(".")
         exercises[-1] += sentence
 
 

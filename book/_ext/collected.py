@@ -7,6 +7,7 @@ leaves a place, which is filled when every page was read and before links are re
 from collections.abc import Callable, Iterable
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -43,6 +44,19 @@ def title_link(app: Sphinx, name: str) -> nodes.reference:
     """A link to a page, with its title, from the page that is being written."""
     address = app.builder.get_relative_uri(app.env.docname, name)
     return nodes.reference("", app.env.titles[name].astext(), refuri=address, internal=True)
+
+
+def list_in_contents(env: BuildEnvironment, sections: list[nodes.section]) -> None:
+    """Put sections that a directive made into the contents of the page that is being written."""
+    page = env.tocs[env.docname][0]
+    del page[1:]  # the sections of an earlier run
+    entries = nodes.bullet_list()
+    for section in sections:
+        anchor, title = f"#{section['ids'][0]}", section[0].astext()
+        link = nodes.reference("", title, internal=True, refuri=env.docname, anchorname=anchor)
+        entries += nodes.list_item("", addnodes.compact_paragraph("", "", link))
+    page += entries
+    env.toc_num_entries[env.docname] = 1 + len(sections)
 
 
 def pages_in_order(env: BuildEnvironment) -> list[str]:

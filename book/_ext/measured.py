@@ -9,7 +9,7 @@ shows these callouts of all chapters, in the order of the contents, each under t
 from the pages that are being built, so the collection cannot say anything else than the chapters do.
 """
 
-from collected import add_directive, pages_in_order, title_link
+from collected import add_directive, list_in_contents, pages_in_order, title_link
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -22,6 +22,7 @@ def collection(app: Sphinx) -> list[nodes.Node]:
     parts = [part for name in pages_in_order(app.env) for part in chapter(app, name)]
     if not parts:
         raise ValueError(f"no page has a callout {KIND!r}; the book is built from executed notebooks")
+    list_in_contents(app.env, parts)
     return parts
 
 

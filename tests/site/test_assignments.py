@@ -46,7 +46,9 @@ def test_a_chapter_leads_to_its_assignments_and_to_no_other(site, chapter) -> No
     soup = BeautifulSoup((site / f"{chapter}.html").read_text(), "html.parser")
     said = [p.get_text() for p in soup.select("article p.assignment")]
     own = [one.title for one in RELEASED if chapter in one.chapters]
-    assert said == ([f"An assignment with checks follows this chapter: {'; '.join(own)}."] if own else [])
+    begin = "Assignments with checks follow" if len(own) > 1 else "An assignment with checks follows"
+    assert said == ([f"{begin} this chapter: {'; '.join(own)}."] if own else [])
+    assert [link.get_text() for link in soup.select("article p.assignment a")] == own
 
 
 def test_no_solution_and_no_hidden_test_is_on_the_site_or_in_a_release(site) -> None:

@@ -14,6 +14,8 @@ import pytest
         ),
         ('<summary aria-label="Toggle hidden content"><p>Show', "<summary><p>Show"),
         ('<ul role="list">', '<ul role="list">'),
+        ("<p>3.4 % of 3 x 3 x 3, 2 marks</p>", "<p>3.4_% of 3_x_3_x_3, 2_marks</p>".replace("_", "\xa0")),
+        ('<img alt="3 x 3, 4 %" />in <pre>7 % 2, 3 x 3</pre>', '<img alt="3 x 3, 4 %" />in <pre>7 % 2, 3 x 3</pre>'),
     ],
 )
 def test_only_what_is_broken_is_mended(written, mended) -> None:

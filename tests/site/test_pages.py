@@ -127,6 +127,12 @@ def test_the_callouts_of_a_chapter_became_admonitions(chapter) -> None:
         assert soup.select(f"article div.admonition.{kind}"), f"{name} shows no {kind}"
 
 
+def test_the_page_of_all_that_was_measured_lists_its_sections_in_the_contents(soups) -> None:
+    page = soups["book/measured"]
+    listed = [link["href"] for link in page.select(".bd-sidebar-secondary a[href^='#']")]
+    assert listed == [f"#{section['id']}" for section in page.select("article section section")]
+
+
 def test_what_each_chapter_measured_stands_on_one_page_word_for_word(soups) -> None:
     sections = soups["book/measured"].select("article section section")
     assert [f"notebooks/{Path(section.h2.a['href']).stem}" for section in sections] == CHAPTERS
