@@ -35,7 +35,7 @@ SCRIPT = r' *<script[^>]* src="[^"]*\b(?:{})(?:\?[^"]*)?"></script>\n?'
 MAY_WAIT = re.compile(r'<script src=(?!"[^"]*documentation_options)')  # a script in the page adds to these options
 WORD = re.compile(r"[A-Za-z_][\w-]*")
 FIGURE = re.compile(r'<img (alt="[^"]*") src="([^"]*_images/[^"/]+\.svg)" />')
-WIDE = 700  # pixels: mostly two plots beside each other; a narrower figure can be read on a phone as it is
+WIDE = 640  # pixels: a narrower figure can be read on a phone as it is
 VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 ICON_RULE = re.compile(r"\.fa[bsr]?(?:[-.:]|$)|@font-face.*Font Awesome", re.DOTALL)
 ICON_USED = re.compile(r"[{;\s](?:content|font):\s*var\(--(?:fa-font|pst-icon)-")

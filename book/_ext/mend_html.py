@@ -2,7 +2,7 @@
 
 - pandas and Markdown write tables that need it in many ways: tables.py says which.
 - myst-nb names every folded cell "Toggle hidden content", whatever its summary says.
-- A line may not end between a number and its per cent sign or unit, nor inside "3 x 3".
+- A line may not end between a number and its per cent sign or unit, nor inside "3 x 3", "figure 3" or "ResNet-18".
 - Sphinx gives the bibliography and its entries roles that are not allowed on elements of their kind.
 
 What the theme writes around the text is mended in book/_templates/.
@@ -13,21 +13,34 @@ import re
 from sphinx.application import Sphinx
 from tables import mend_tables
 
-CODE = re.compile(r"(<pre\b.*?</pre>)", re.DOTALL)
-NO_BREAK = re.compile(r"(?<=\d) (?=(?:%|[kMG]B\b|ms\b|marks?\b)(?![^<>]*>))|(?<=\d) x (?=\d)(?![^<>]*>)")
+NOT_TEXT = re.compile(r"<(pre|svg|math|script|style|option)\b.*?</\1>|<[^<>]*>", re.DOTALL)
+TOGETHER = re.compile(
+    r"(?<=\d) (?:%|[kMG]B\b|ms\b|marks?\b)|(?<=\d) x (?=\d)"
+    r"|\b(?:figure|table|exercise|chapter|assignment) (?=\d)|\[[\d.,]+, [\d.,]+\]",
+    re.IGNORECASE,
+)
+NAME = re.compile(r"\b(?:ResNet|VGG|plain|CIFAR)-\d+\b", re.IGNORECASE)
 ROLE_OF_BIBLIOGRAPHY = re.compile(r' role="doc-biblioentry"| role="list"(?= class="citation-list")')
 
 
 def mend(body: str) -> str:
     """The text of a page, in HTML, mended."""
     body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
-    body = mend_tables(ROLE_OF_BIBLIOGRAPHY.sub("", body))
-    return "".join(part if part.startswith("<pre") else keep_together(part) for part in CODE.split(body))
+    return keep_together(mend_tables(ROLE_OF_BIBLIOGRAPHY.sub("", body)))
 
 
-def keep_together(text: str) -> str:
-    """HTML without code, with spaces that do not break where a number and what belongs to it stand apart."""
-    return NO_BREAK.sub(lambda space: space[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+def keep_together(body: str) -> str:
+    """The HTML with no place for a line to end where a number and what belongs to it stand apart."""
+    parts, start = [], 0
+    for part in NOT_TEXT.finditer(body):
+        parts += [mend_text(body[start : part.start()]), part[0]]
+        start = part.end()
+    return "".join(parts) + mend_text(body[start:])
+
+
+def mend_text(text: str) -> str:
+    text = TOGETHER.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+    return NAME.sub(r'<span class="nobreak">\g<0></span>', text)
 
 
 def mend_page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
