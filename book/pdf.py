@@ -30,7 +30,8 @@ PRINT_AREA = {"width": 627, "height": 980}  # CSS pixels of an A4 page without t
 SETTLE = """async () => {
     await Promise.all([document.fonts.ready, ...[...document.images].map((image) => image.decode())]);
     for (const box of document.querySelectorAll("table, div.math")) {
-        const room = box.parentElement.clientWidth;
+        const indent = box.getBoundingClientRect().left - box.parentElement.getBoundingClientRect().left;
+        const room = box.parentElement.clientWidth - Math.max(0, indent);
         const width = Math.max(box.scrollWidth, box.getBoundingClientRect().width);
         if (width > room) box.style.zoom = Math.floor((99 * room) / width) / 100;
     }
