@@ -13,7 +13,7 @@ import re
 from sphinx.application import Sphinx
 from tables import mend_tables
 
-NOT_TEXT = re.compile(r"<(pre|svg|math|script|style|option)\b.*?</\1>|<[^<>]*>", re.DOTALL)
+NOT_TEXT = re.compile(r"<(pre|svg|math|script|style|option|label)\b.*?</\1>|<[^<>]*>", re.DOTALL)
 TOGETHER = re.compile(
     r"(?<=\d) (?:%|[kMG]B\b|ms\b|marks?\b)|(?<=\d) x (?=\d)"
     r"|\b(?:figure|table|exercise|chapter|assignment) (?=\d)|\[[\d.,]+, [\d.,]+\]",

@@ -10,6 +10,7 @@ NOT_TEXT = [
     "<svg><text>ResNet-18, 4 %</text></svg>",
     "<script>if (a < 3) draw('ResNet-18', '4 %')</script>",
     "<option>ResNet-18</option>",
+    "<label>ResNet-18</label>",
     "<math><annotation>3 x 3</annotation></math>",
 ]
 
