@@ -1,5 +1,6 @@
 """python -m resnet_utils: every command, on small things, and what it says when something is wrong."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import torch
 from helpers import real_cifar10
 
 import resnet_utils
-from resnet_utils import __main__, data, experiments, records, training
+from resnet_utils import __main__, bench, data, experiments, records, training
 from resnet_utils.__main__ import main, parser
 
 CLEAN = {"date": "2026-01-02T03:04:05", "commit": "0123abc", "changed": [], "device": "cpu", "versions": {"a": "1"}}
@@ -263,5 +264,6 @@ def test_the_benchmark_measures_both_loops_on_the_real_images(tmp_path, capsys, 
     assert 0.02 < row["share"] < 1.2
     assert row["ratio"] > 1
     assert 100 < row["peak_mb"] < 10_000
-    assert result["second_load_s"] < 6  # a busy machine is slow, but decodes no 60,000 images in this time
+    again = (bench.load_seconds() for _ in range(3))  # where the machine was busy the first time
+    assert any(seconds < 1.5 for seconds in itertools.chain([result["second_load_s"]], again))
     assert result["device"]

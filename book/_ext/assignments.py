@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from collected import add_directive, make_table
+from collected import add_directive, in_a_row, make_table, page_link
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -64,18 +64,14 @@ def assignment_table(app: Sphinx) -> list[nodes.Node]:
 
 
 def table_row(app: Sphinx, assignment: Assignment) -> list[str | nodes.Node]:
-    after = nodes.inline()
-    for number, page in enumerate(assignment.chapters):
-        chapter = int(Path(page).name.partition("_")[0])
-        address = app.builder.get_relative_uri(app.env.docname, page)
-        after += [nodes.Text(", ")] * bool(number)
-        after += nodes.reference("", f"chapter {chapter}", refuri=address, internal=True)
+    numbers = [int(Path(page).name.partition("_")[0]) for page in assignment.chapters]
+    chapters = [page_link(app, page, f"chapter {n}") for n, page in zip(numbers, assignment.chapters, strict=True)]
+    after = nodes.inline("", "", *in_a_row(chapters, ", "))
     repository = app.config.html_theme_options["repository_url"]
     in_colab = repository.replace("https://github.com/", "https://colab.research.google.com/github/")
-    places = nodes.inline()
-    places += nodes.reference("", "Colab", refuri=f"{in_colab}/blob/main/{assignment.file}")
-    places += nodes.Text(", ")
-    places += nodes.reference("", "file", refuri=f"{repository}/raw/main/{assignment.file}")
+    colab = nodes.reference("", "Colab", refuri=f"{in_colab}/blob/main/{assignment.file}")
+    file = nodes.reference("", "file", refuri=f"{repository}/raw/main/{assignment.file}")
+    places = nodes.inline("", "", *in_a_row([colab, file], ", "))
     return [assignment.title.removeprefix("Assignment "), after, assignment.minutes, places]
 
 
@@ -89,14 +85,10 @@ class LinkAssignment(SphinxPostTransform):
         exercises = [s for s in self.document.findall(nodes.section) if "exercises" in s["ids"]]
         if not own or not exercises or PAGE not in self.env.all_docs:
             return
-        address = self.app.builder.get_relative_uri(self.env.docname, PAGE)
         begin = "Assignments with checks follow" if len(own) > 1 else "An assignment with checks follows"
-        sentence = nodes.paragraph("", "", nodes.Text(f"{begin} this chapter: "), classes=["assignment"])
-        for number, one in enumerate(own):
-            sentence += [nodes.Text("; ")] * bool(number)
-            sentence += nodes.reference("", one.title, refuri=address, internal=True)
-        sentence += nodes.Text(".")
-        exercises[-1] += sentence
+        links = in_a_row([page_link(self.app, PAGE, one.title) for one in own], "; ")
+        parts = [nodes.Text(f"{begin} this chapter: "), *links, nodes.Text(".")]
+        exercises[-1] += nodes.paragraph("", "", *parts, classes=["assignment"])
 
 
 def setup(app: Sphinx) -> dict:

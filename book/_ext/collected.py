@@ -40,10 +40,15 @@ def add_directive(app: Sphinx, name: str, fill: Callable[[Sphinx], list[nodes.No
     app.add_directive(name, LeavePlace)
 
 
-def title_link(app: Sphinx, name: str) -> nodes.reference:
-    """A link to a page, with its title, from the page that is being written."""
+def page_link(app: Sphinx, name: str, text: str = "") -> nodes.reference:
+    """A link to a page, with a text or else its title, from the page that is being written."""
     address = app.builder.get_relative_uri(app.env.docname, name)
-    return nodes.reference("", app.env.titles[name].astext(), refuri=address, internal=True)
+    return nodes.reference("", text or app.env.titles[name].astext(), refuri=address, internal=True)
+
+
+def in_a_row(links: Iterable[nodes.Node], mark: str) -> list[nodes.Node]:
+    """The links with a mark between each and the next."""
+    return [node for link in links for node in (nodes.Text(mark), link)][1:]
 
 
 def list_in_contents(env: BuildEnvironment, sections: list[nodes.section]) -> None:

@@ -9,7 +9,7 @@ shows these callouts of all chapters, in the order of the contents, each under t
 from the pages that are being built, so the collection cannot say anything else than the chapters do.
 """
 
-from collected import add_directive, list_in_contents, pages_in_order, title_link
+from collected import add_directive, list_in_contents, page_link, pages_in_order
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -36,7 +36,7 @@ def chapter(app: Sphinx, name: str) -> list[nodes.Node]:
         reference["refdoc"] = app.env.docname
     for callout in callouts:
         callout.pop(0)  # its title, which would be the same above each
-    link = title_link(app, name)
+    link = page_link(app, name)
     body = [child for callout in callouts for child in callout.children]
     return [nodes.section("", nodes.title("", "", link), *body, ids=[nodes.make_id(name)])]
 

@@ -13,7 +13,10 @@ import re
 from sphinx.application import Sphinx
 from tables import mend_tables
 
-NOT_TEXT = re.compile(r"<(pre|svg|math|script|style|option|label)\b.*?</\1>|<[^<>]*>", re.DOTALL)
+# What is no text of a line, and what was mended before.
+NOT_TEXT = re.compile(
+    r"<(pre|svg|math|script|style|option|label)\b.*?</\1>|<span class=.nobreak.>[^<]*|<[^<>]*>", re.DOTALL
+)
 TOGETHER = re.compile(
     r"(?<=\d) (?:%|[kMG]B\b|ms\b|marks?\b)|(?<=\d) x (?=\d)"
     r"|\b(?:figure|table|exercise|chapter|assignment) (?=\d)|\[[\d.,]+, [\d.,]+\]",

@@ -14,7 +14,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from collected import add_directive, make_table, pages_in_order, title_link
+from collected import add_directive, make_table, page_link, pages_in_order
 from docutils import nodes
 from sphinx.application import Sphinx
 
@@ -36,7 +36,7 @@ def version_tables(app: Sphinx) -> list[nodes.Node]:
         if (entry := said.get(f"{Path(name).name}.ipynb")) and Path(name).parent.name == "notebooks":
             executed[name] = entry
     notebooks = [
-        [title_link(app, name), show_date(entry["date"]), f"{entry['seconds']:.1f}", entry["scale"]]
+        [page_link(app, name), show_date(entry["date"]), f"{entry['seconds']:.1f}", entry["scale"]]
         for name, entry in executed.items()
     ]
     return [

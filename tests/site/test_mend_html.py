@@ -34,3 +34,4 @@ NOT_TEXT = [
 )
 def test_only_what_is_broken_is_mended(written, mended) -> None:
     assert mend_html.mend(written) == mended
+    assert mend_html.mend(mended) == mended
