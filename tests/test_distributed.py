@@ -259,6 +259,12 @@ def test_no_thread_of_gloo_is_left_that_could_abort_python_at_its_end(found):
     assert [process["threads"] for process in found[0]] == [[], []]
 
 
+def test_what_would_keep_the_group_of_the_processes_is_imported_before_they_join():
+    code = "import sys, resnet_utils.distributed; print('torch.distributed.nn.functional' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=True).stdout == "True\n"
+
+
 def test_a_killed_process_ends_the_job_with_an_error_and_the_last_checkpoint_stays(tmp_path):
     kill = """
 def die(step):
