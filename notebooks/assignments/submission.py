@@ -45,12 +45,12 @@ class Result:
         }
 
 
-def graded_cells(notebook: dict) -> dict[str, str]:
-    """The kind of each cell that nbgrader knows, by its name."""
+def given_cells(notebook: dict) -> dict[str, str]:
+    """The kind of each cell that nbgrader knows, by its name: what is given, answered, checked and graded."""
     cells = {}
     for cell in notebook["cells"]:
         about = cell.get("metadata", {}).get("nbgrader", {})
-        if about.get("grade") or about.get("solution"):
+        if about:
             cells[about.get("grade_id", "")] = cell["cell_type"]
     return cells
 
@@ -59,11 +59,11 @@ def check(path: Path, master: Path) -> None:
     """Refuse a submission that is not as it was handed out.
 
     Raises:
-        NotGradedError: it is no notebook, or cells that are graded are missing or changed.
+        NotGradedError: it is no notebook, or cells of the assignment are missing or changed.
     """
-    wanted = graded_cells(json.loads(master.read_text(encoding="utf-8")))
+    wanted = given_cells(json.loads(master.read_text(encoding="utf-8")))
     try:
-        found = graded_cells(json.loads(path.read_text(encoding="utf-8")))
+        found = given_cells(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotGradedError("unreadable", f"this is not a notebook: {error}") from None
     if missing := [name for name in wanted if name not in found]:

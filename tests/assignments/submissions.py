@@ -41,6 +41,13 @@ def without_metadata(notebook: dict) -> dict:
     return changed
 
 
+def without_the_first_check(notebook: dict) -> dict:
+    """The cell that defines it is deleted; that which runs it is there."""
+    names = [nbgrader_data(cell).get("grade_id", "") for cell in notebook["cells"]]
+    first = next(i for i, name in enumerate(names) if name.startswith("check-"))
+    return {**notebook, "cells": notebook["cells"][:first] + notebook["cells"][first + 1 :]}
+
+
 def broken_submissions() -> dict[str, str]:
     """By student, the text of a submission that hangs, prints without end, ends Python or is damaged."""
     master = MASTERS[BROKEN]
@@ -55,4 +62,6 @@ def broken_submissions() -> dict[str, str]:
         "kills-python": "import os\n\nos._exit(1)",
     }
     texts = {student: json.dumps(with_cells(master, {cell: code})) for student, code in codes.items()}
-    return texts | {"lost-its-metadata": json.dumps(without_metadata(master)), "is-no-notebook": "%PDF-1.7"}
+    texts["lost-its-metadata"] = json.dumps(without_metadata(master))
+    texts["lost-a-check"] = json.dumps(without_the_first_check(master))
+    return texts | {"is-no-notebook": "%PDF-1.7"}

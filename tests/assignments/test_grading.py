@@ -6,7 +6,7 @@ import re
 import subprocess
 
 import pytest
-from helpers import hidden_lines
+from helpers import hidden_lines, secret_parts
 from submissions import BROKEN, FOLDER, MASTERS, WRONG, nbgrader_data, solution
 
 WRONG_ONES = [(name, wrong) for name, submissions in WRONG.items() for wrong in submissions]
@@ -33,26 +33,43 @@ def test_an_assignment_has_four_to_seven_questions_marked_by_code_and_one_marked
     assert "### BEGIN SOLUTION" in "".join(by_hand[0]["source"])
 
 
-def test_each_question_has_checks_that_a_student_sees_and_tests_that_are_hidden(name) -> None:
-    for cell in cells(MASTERS[name], grade=True, solution=False):
-        visible, hidden = "".join(cell["source"]).split("### BEGIN HIDDEN TESTS")
-        assert "assert" in visible, nbgrader_data(cell)["grade_id"]
-        assert hidden.removesuffix("### END HIDDEN TESTS").strip(), nbgrader_data(cell)["grade_id"]
+def statements(source: str, kind: type[ast.stmt]) -> list[str]:
+    """The functions that a cell defines, or those that it calls, by name; it must hold nothing else."""
+    body = ast.parse(source).body
+    assert all(isinstance(node, ast.FunctionDef) or isinstance(node.value, ast.Call) for node in body)
+    assert not any(isinstance(node, ast.Global) for part in body for node in ast.walk(part))
+    return [node.name if kind is ast.FunctionDef else node.value.func.id for node in body if isinstance(node, kind)]
 
 
-def test_a_check_leaves_nothing_but_itself_so_that_no_name_of_a_student_is_overwritten(name) -> None:
-    for cell in cells(MASTERS[name], grade=True, solution=False):
-        check, call = ast.parse("".join(cell["source"])).body
-        assert isinstance(check, ast.FunctionDef)
-        assert check.name.startswith("check_")
-        assert ast.unparse(call) == f"{check.name}()"
-        assert not any(isinstance(node, ast.Global) for node in ast.walk(check))
-
-
-def test_no_code_cell_that_a_student_gets_is_longer_than_25_lines(name, released) -> None:
+def test_each_question_has_checks_that_a_student_sees_and_tests_that_are_hidden(name, released) -> None:
+    checks = {}  # by the name of the cell that defines them
     for cell in json.loads(released[name])["cells"]:
+        source, grade_id = "".join(cell["source"]), nbgrader_data(cell).get("grade_id", "")
+        if grade_id.startswith("check-"):
+            assert "assert" in source or "check_" in source.partition(":")[2], grade_id
+            checks[grade_id] = statements(source, ast.FunctionDef)
+        elif grade_id.startswith("test-"):
+            called = set(statements(source, ast.Expr))
+            assert called, grade_id
+            assert called <= set(checks[grade_id.replace("test-", "check-")]), grade_id
+    graded = cells(MASTERS[name], grade=True, solution=False)
+    assert [nbgrader_data(cell)["grade_id"].replace("test-", "check-") for cell in graded] == list(checks)
+    for cell in graded:
+        assert "".join(secret_parts({"cells": [cell]})).strip(), nbgrader_data(cell)["grade_id"]
+
+
+def test_checks_and_tests_leave_only_functions_so_that_no_name_of_a_student_is_overwritten(name) -> None:
+    for cell in MASTERS[name]["cells"]:
+        kind = nbgrader_data(cell).get("grade_id", "").partition("-")[0]
+        if kind in ("check", "test"):
+            defined = statements("".join(cell["source"]), ast.FunctionDef)
+            assert all(function.startswith("check_" if kind == "check" else "hidden_") for function in defined)
+
+
+def test_no_code_cell_is_longer_than_25_lines(name, released) -> None:
+    for cell in MASTERS[name]["cells"] + json.loads(released[name])["cells"]:
         if cell["cell_type"] == "code":
-            assert "".join(cell["source"]).rstrip().count("\n") < 25, nbgrader_data(cell).get("grade_id")
+            assert "".join(cell["source"]).count("\n") < 25, nbgrader_data(cell).get("grade_id")
 
 
 def test_at_least_three_plausible_mistakes_are_tried(name) -> None:
@@ -98,6 +115,7 @@ def test_a_mistake_loses_exactly_the_marks_that_it_should(assignment, wrong, gra
         ("calls-exit", "stopped", "a cell ended Python"),
         ("kills-python", "stopped", "a cell ended Python"),
         ("lost-its-metadata", "damaged", "cells are missing, deleted or without their metadata"),
+        ("lost-a-check", "damaged", "1 of 43 cells are missing, deleted or without their metadata: check-"),
         ("is-no-notebook", "unreadable", "this is not a notebook"),
         ("prints-a-million-lines", "graded", "output cut after 1000 lines: "),
     ],
