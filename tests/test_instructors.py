@@ -97,6 +97,31 @@ def test_the_table_of_assignments_says_what_the_masters_say() -> None:
         assert (int(row["Marks by tests"]), int(row["Written"])) == (marks[False], marks[True])
 
 
+def span(numbers: list[int], step: int) -> str:
+    """The smallest and the largest, rounded to steps."""
+    return f"{step * round(min(numbers) / step):,} to {step * round(max(numbers) / step):,}"
+
+
+def test_what_a_student_reads_and_writes_was_counted() -> None:
+    text, given, written = [], [], []
+    for name, path in MASTERS.items():
+        release = json.loads((ASSIGNMENTS / "release" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+        texts = {kind: [] for kind in ("markdown", "code")}
+        for cell in release:
+            texts[cell["cell_type"]].append("".join(cell["source"]))
+        text.append(len(re.findall(r"\w+", "\n".join(texts["markdown"]))))
+        lines = [line.strip() for line in "\n".join(texts["code"]).splitlines()]
+        given.append(sum(line not in ("", "# YOUR CODE HERE", "raise NotImplementedError()") for line in lines))
+        master = json.loads(path.read_text(encoding="utf-8"))
+        cells = [cell for cell in master["cells"] if cell["cell_type"] == "code"]
+        parts = re.findall(r"BEGIN SOLUTION\n(.*?)### END", "\n".join("".join(c["source"]) for c in cells), re.DOTALL)
+        lines = [line.strip() for part in parts for line in part.splitlines()]
+        written.append(sum(bool(line) and not line.startswith("#") for line in lines))
+    said = words(section("The assignments"))
+    assert f"reads {span(text, 100)} words and {span(given, 10)} lines of given code" in said
+    assert f"writes {span(written, 5)} lines" in said
+
+
 @pytest.mark.parametrize("title", ["One lecture", "One week", "Four weeks"])
 def test_the_minutes_of_a_syllabus_are_those_of_its_parts_and_add_up(title) -> None:
     *rows, last = table(title)

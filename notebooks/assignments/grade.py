@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 from course import HERE, MASTERS, make_course
 from submission import Result, grade
@@ -136,6 +137,11 @@ def main(folder: Path, grades: Path = GRADES) -> int:
     write_tables(results, grades)
     missing = sum(not result.marks for result in results)
     print(f"Wrote {grades}/marks.csv, questions.csv and feedback/.")
+    for name in MASTERS:
+        said = [r.minutes for r in results if r.assignment == name and r.minutes is not None]
+        if said:
+            answers = f"{len(said)} answer{'s' if len(said) > 1 else ''}"
+            print(f"{name} took {median(said):g} minutes, the median of {answers}.")
     if missing:
         print(f"{missing} submissions have no marks: marks.csv says why.")
     return 1 if missing else 0

@@ -27,6 +27,7 @@ class Result:
     assignment: str
     status: str = "graded"  # or "unreadable", "damaged", "hung", "stopped", "failed"
     message: str = ""
+    minutes: int | None = None  # that the student needed, if the last cell says it
     marks: dict[str, float | None] = field(default_factory=dict)
     most: dict[str, float] = field(default_factory=dict)
 
@@ -41,6 +42,7 @@ class Result:
             "marks": sum(self.marks[name] for name in given) if given else "",
             "of": sum(self.most[name] for name in given) if given else "",
             "to_mark_by_hand": sum(self.most[name] for name in by_hand) if given else "",
+            "minutes": "" if self.minutes is None else self.minutes,
             "message": self.message,
         }
 
@@ -53,6 +55,13 @@ def given_cells(notebook: dict) -> dict[str, str]:
         if about:
             cells[about.get("grade_id", "")] = cell["cell_type"]
     return cells
+
+
+def minutes(notebook: dict) -> int | None:
+    """What a student wrote behind "Minutes:", in the last cell of every assignment."""
+    texts = ["".join(cell.get("source", "")) for cell in notebook["cells"]]
+    said = re.findall(r"^Minutes: *(\d{1,4})\b", "\n".join(texts), re.MULTILINE)
+    return int(said[-1]) if said else None
 
 
 def check(path: Path, master: Path) -> None:
@@ -83,6 +92,7 @@ def grade(student: str, name: str, path: Path, template: Path, feedback: Path) -
     feedback.unlink(missing_ok=True)  # of an earlier version
     try:
         check(path, MASTERS[name])
+        result.minutes = minutes(json.loads(path.read_text(encoding="utf-8")))
         with tempfile.TemporaryDirectory() as made:
             course = Path(made) / "course"
             shutil.copytree(template, course)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from submissions import BROKEN, FOLDER, MASTERS, ROOT, WRONG, broken_submissions, with_cells
+from submissions import BROKEN, FOLDER, MASTERS, ROOT, WRONG, broken_submissions, with_cells, with_minutes
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +64,7 @@ class Graded:
 @pytest.fixture(scope="session")
 def graded(run, released, tmp_path_factory) -> Graded:
     folder = tmp_path_factory.mktemp("grading")
-    texts = {("right", name): json.dumps(master) for name, master in MASTERS.items()}
+    texts = {("right", name): json.dumps(with_minutes(master, 75)) for name, master in MASTERS.items()}
     texts |= {("untouched", name): text for name, text in released.items()}
     for name, submissions in WRONG.items():
         for wrong in submissions:

@@ -28,6 +28,15 @@ def with_cells(notebook: dict, sources: dict[str, str]) -> dict:
     return changed
 
 
+def with_minutes(notebook: dict, minutes: int) -> dict:
+    """The notebook with the minutes that it took in its last cell."""
+    changed = copy.deepcopy(notebook)
+    source = "".join(changed["cells"][-1]["source"])
+    assert source.count("Minutes: …") == 1
+    changed["cells"][-1]["source"] = source.replace("Minutes: …", f"Minutes: {minutes} or a little more")
+    return changed
+
+
 def solution(notebook: dict) -> str:
     """The name of the first cell in which the student writes code."""
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and nbgrader_data(cell).get("solution")]

@@ -129,6 +129,12 @@ def test_a_submission_that_cannot_be_graded_as_it_is_is_reported_as_such(student
         assert (student, BROKEN) not in graded.marks
 
 
+def test_the_minutes_that_students_report_are_collected(name, graded) -> None:
+    assert graded.rows["right", name]["minutes"] == "75"
+    assert graded.rows["untouched", name]["minutes"] == ""
+    assert f"\n{name} took 75 minutes, the median of 1 answer.\n" in graded.done.stdout
+
+
 def test_a_cell_that_hangs_costs_its_own_question_and_not_the_others(graded) -> None:
     marks = graded.marks["hangs", BROKEN]
     assert any(given == graded.most["hangs", BROKEN][question] for question, given in marks.items() if given)
