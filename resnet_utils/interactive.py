@@ -8,6 +8,7 @@ element has an id, so a figure may stand twice on a page; nothing is random, so 
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from html import escape
 from itertools import product
 from math import ceil, floor, log10
@@ -19,8 +20,7 @@ from IPython.display import HTML
 from resnet_utils import drawings
 from resnet_utils.counting import basic_weights, bottleneck_weights
 from resnet_utils.plots import COLOURS, OTHER_COLOURS
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+from resnet_utils.wording import power_of_ten, rounded
 
 
 def gradients(norms: pd.DataFrame) -> HTML:
@@ -41,7 +41,7 @@ def gradients(norms: pd.DataFrame) -> HTML:
         nets = norms[norms["activation"] == activation].assign(power=lambda table: table["output"].map(log10))
         low, high = floor(nets["power"].min()), ceil(nets["power"].max())
         powers = range(high, low - 1, -ceil((high - low) / 6))
-        levels = {f"10{str(power).translate(_RAISED)}": (high - power) / (high - low) for power in powers}
+        levels = {power_of_ten(power): (high - power) / (high - low) for power in powers}
         lines = ""
         for g, gain in gains.items():
             paths = ""
@@ -49,7 +49,7 @@ def gradients(norms: pd.DataFrame) -> HTML:
                 runs = nets[(nets["depth"] == depth) & (nets["gain"] == gain)]
                 runs = runs.pivot(index="index", columns="seed", values="power")
                 paths += drawings.path((high - runs.median(axis=1)) / (high - low), d)
-                spread = _spread(10 ** (runs.iloc[0] - runs.iloc[-1]), _two_digits)
+                spread = _spread(10 ** (runs.iloc[0] - runs.iloc[-1]), partial(rounded, digits=2, formula=False))
                 rows.setdefault(f"{a} {d}", [f"{activation}, {depth} layers"]).append(spread)
             lines += drawings.part("g", paths, g, f' style="--c:{colours[g]}"')
         curves += drawings.part("g", drawings.field(levels, longest - 1, lines), a)
@@ -205,10 +205,6 @@ def _spread(values: pd.Series, text: Callable[[float], str] = "{:.1f}".format) -
     """The median, and in brackets the range where there are several values."""
     low, middle, high = map(text, values.quantile([0, 0.5, 1]))
     return f"{middle} [{low}, {high}]" if len(values) > 1 else middle
-
-
-def _two_digits(value: float) -> str:
-    return f"{float(f'{value:.2g}'):g}"  # 430 and 8.9e-08, where .2g alone would write 4.3e+02
 
 
 # Pieces of HTML

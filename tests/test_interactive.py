@@ -141,8 +141,8 @@ def test_of_the_gradients_the_last_activation_and_a_middle_depth_are_shown_first
 def test_the_ratio_of_the_first_hidden_layer_to_the_last_is_written_with_its_range():
     figure = interactive.gradients(norms())
     ratios = table(figure)
-    assert ratios["ReLU, 5 layers"] == ["36 [8, 64]"] * 4  # 3 steps by 2, and by 4 in seed 1
-    assert ratios["sigmoid, 10 layers"][0].endswith("[1.5e-05, 0.0039]")  # 8 steps by 1/4, and by 1/2
+    assert ratios["ReLU, 5 layers"] == ["36 [8.0, 64]"] * 4  # 3 steps by 2, and by 4 in seed 1
+    assert ratios["sigmoid, 10 layers"][0].endswith("[1.5·10⁻⁵, 0.0039]")  # 8 steps by 1/4, and by 1/2
     assert said(figure).startswith(
         "Gradient norm at layer 1 over that at the last hidden layer, median [range] of 2 seeds: ReLU, 20 layers "
         "nn.Linear's: "

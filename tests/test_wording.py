@@ -28,6 +28,11 @@ def test_a_number_has_the_digits_that_were_asked_for_and_no_exponent_of_a_progra
     assert wording.rounded(number, digits) == text
 
 
+def test_where_no_formula_can_stand_the_power_is_raised() -> None:
+    assert wording.rounded(-3.7e-12, 2, formula=False) == "-3.7·10⁻¹²"
+    assert wording.rounded(432.0, 2, formula=False) == "430"
+
+
 @pytest.mark.parametrize(("number", "digits"), [(math.nan, 1), (math.inf, 1), (1.0, 0)])
 def test_what_has_no_digits_is_refused(number, digits) -> None:
     with pytest.raises(ValueError, match=f"not {number} with {digits} digits"):
