@@ -13,6 +13,8 @@ from nbgrader.api import Gradebook
 SUBMISSION_SECONDS = 120  # all cells together
 STUDENT = "student"  # in each course there is one
 CUT = "... Output truncated ..."  # what nbgrader writes in the place of what it cuts
+CHECK = re.compile(r"^def ((?:check|hidden)_\w+)", re.MULTILINE)  # in a master
+DEFINED = re.compile(r"^\s*(?:def (?=\w+ *\()|(?=\w+ *=[^=]))(\w+)", re.MULTILINE)
 
 
 class NotGradedError(Exception):
@@ -57,6 +59,18 @@ def given_cells(notebook: dict) -> dict[str, str]:
     return cells
 
 
+def redefined(notebook: dict, master: dict) -> list[str]:
+    """The functions of checks and hidden tests that a cell of the student defines anew."""
+    theirs = {name for cell in master["cells"] for name in CHECK.findall("".join(cell["source"]))}
+    made = []
+    for cell in notebook["cells"]:
+        if (
+            not cell.get("metadata", {}).get("nbgrader", {}).get("locked")
+        ):  # nbgrader restores those
+            made += DEFINED.findall("".join(cell.get("source", "")))
+    return [name for name in dict.fromkeys(made) if name in theirs]
+
+
 def minutes(notebook: dict) -> int | None:
     """What a student wrote behind "Minutes:", in the last cell of every assignment."""
     texts = ["".join(cell.get("source", "")) for cell in notebook["cells"]]
@@ -64,15 +78,17 @@ def minutes(notebook: dict) -> int | None:
     return int(said[-1]) if said else None
 
 
-def check(path: Path, master: Path) -> None:
-    """Refuse a submission that is not as it was handed out.
+def check(path: Path, master: Path) -> dict:
+    """Read a submission, and refuse one that is not as it was handed out.
 
     Raises:
-        NotGradedError: it is no notebook, or cells of the assignment are missing or changed.
+        NotGradedError: it is no notebook, or cells of the assignment are missing or changed, or it has checks of its own.
     """
-    wanted = given_cells(json.loads(master.read_text(encoding="utf-8")))
+    original = json.loads(master.read_text(encoding="utf-8"))
+    wanted = given_cells(original)
     try:
-        found = given_cells(json.loads(path.read_text(encoding="utf-8")))
+        submission = json.loads(path.read_text(encoding="utf-8"))
+        found = given_cells(submission)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotGradedError("unreadable", f"this is not a notebook: {error}") from None
     if missing := [name for name in wanted if name not in found]:
@@ -84,6 +100,11 @@ def check(path: Path, master: Path) -> None:
     if changed := [name for name, kind in wanted.items() if found[name] != kind]:
         names = ", ".join(changed)
         raise NotGradedError("damaged", f"cells changed between code and text: {names}")
+    if names := redefined(submission, original):
+        raise NotGradedError(
+            "damaged", f"a cell defines {', '.join(names)} in the place of the given"
+        )
+    return submission
 
 
 def grade(student: str, name: str, path: Path, template: Path, feedback: Path) -> Result:
@@ -91,8 +112,7 @@ def grade(student: str, name: str, path: Path, template: Path, feedback: Path) -
     result = Result(student, name)
     feedback.unlink(missing_ok=True)  # of an earlier version
     try:
-        check(path, MASTERS[name])
-        result.minutes = minutes(json.loads(path.read_text(encoding="utf-8")))
+        result.minutes = minutes(check(path, MASTERS[name]))
         with tempfile.TemporaryDirectory() as made:
             course = Path(made) / "course"
             shutil.copytree(template, course)

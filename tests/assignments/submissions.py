@@ -73,4 +73,6 @@ def broken_submissions() -> dict[str, str]:
     texts = {student: json.dumps(with_cells(master, {cell: code})) for student, code in codes.items()}
     texts["lost-its-metadata"] = json.dumps(without_metadata(master))
     texts["lost-a-check"] = json.dumps(without_the_first_check(master))
+    own = master["cells"][-1] | {"source": "def check_outputs(*arguments, seed):\n    pass", "cell_type": "code"}
+    texts["replaces-a-check"] = json.dumps(master | {"cells": [*master["cells"], own]})
     return texts | {"is-no-notebook": "%PDF-1.7"}
