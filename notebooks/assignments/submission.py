@@ -82,7 +82,7 @@ def check(path: Path, master: Path) -> dict:
     """Read a submission, and refuse one that is not as it was handed out.
 
     Raises:
-        NotGradedError: it is no notebook, or cells of the assignment are missing or changed, or it has checks of its own.
+        NotGradedError: it is no notebook, cells of the assignment are missing or changed, or it defines a check anew.
     """
     original = json.loads(master.read_text(encoding="utf-8"))
     wanted = given_cells(original)
