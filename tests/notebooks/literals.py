@@ -400,7 +400,8 @@ PAGES: dict[str, dict[str, Literal]] = {
     }
     | given("an invented example in an exam question, and what follows from it at once", "5", "11", "0.2")
     | given("the number of an equation of a chapter; 1.2 also as 1 + 0.2", "1.2", "1.5", "5.5")
-    | given("limits of the grading, which tests/test_instructors.py holds to its code", "20", "120"),
+    | given("limits of the grading, which tests/test_instructors.py holds to its code", "20", "120")
+    | given("words of the assignments, rounded, which tests/test_instructors.py counts", "1,600", "2,000"),
     "summary": MOMENTUM
     | {
         "7.80": computed(lambda: giga(network("resnet101"))),
