@@ -106,16 +106,13 @@ def test_what_a_student_reads_and_writes_was_counted() -> None:
     text, given, written = [], [], []
     for name, path in MASTERS.items():
         release = json.loads((ASSIGNMENTS / "release" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
-        texts = {kind: [] for kind in ("markdown", "code")}
-        for cell in release:
-            texts[cell["cell_type"]].append("".join(cell["source"]))
-        text.append(len(re.findall(r"\w+", "\n".join(texts["markdown"]))))
-        lines = [line.strip() for line in "\n".join(texts["code"]).splitlines()]
+        shown = {kind: [c["source"] for c in release if c["cell_type"] == kind] for kind in ("markdown", "code")}
+        text.append(sum(len(re.findall(r"\w+", "".join(source))) for source in shown["markdown"]))
+        lines = [line.strip() for source in shown["code"] for line in source]
         given.append(sum(line not in ("", "# YOUR CODE HERE", "raise NotImplementedError()") for line in lines))
-        master = json.loads(path.read_text(encoding="utf-8"))
-        cells = [cell for cell in master["cells"] if cell["cell_type"] == "code"]
-        parts = re.findall(r"BEGIN SOLUTION\n(.*?)### END", "\n".join("".join(c["source"]) for c in cells), re.DOTALL)
-        lines = [line.strip() for part in parts for line in part.splitlines()]
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        answers = [c for c in cells if c["cell_type"] == "code" and c["metadata"].get("nbgrader", {}).get("solution")]
+        lines = [line.strip() for part in secret_parts({"cells": answers}) for line in part.splitlines()]
         written.append(sum(bool(line) and not line.startswith("#") for line in lines))
     said = words(section("The assignments"))
     assert f"reads {span(text, 100)} words and {span(given, 10)} lines of given code" in said

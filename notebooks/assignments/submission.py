@@ -13,7 +13,8 @@ from nbgrader.api import Gradebook
 SUBMISSION_SECONDS = 120  # all cells together
 STUDENT = "student"  # in each course there is one
 CUT = "... Output truncated ..."  # what nbgrader writes in the place of what it cuts
-CHECK = re.compile(r"^def ((?:check|hidden)_\w+)", re.MULTILINE)  # in a master
+# A function of the checks or hidden tests of a master, and any name that a cell defines.
+CHECK = re.compile(r"^def ((?:check|hidden)_\w+)", re.MULTILINE)
 DEFINED = re.compile(r"^\s*(?:def (?=\w+ *\()|(?=\w+ *=[^=]))(\w+)", re.MULTILINE)
 
 
@@ -49,37 +50,41 @@ class Result:
         }
 
 
+def nbgrader_data(cell: dict) -> dict:
+    """What nbgrader has written into the metadata of a cell; nothing, if the student added it."""
+    return cell.get("metadata", {}).get("nbgrader", {})
+
+
+def sources(cells: list[dict]) -> str:
+    """The sources of cells, one below the other."""
+    return "\n".join("".join(cell.get("source", "")) for cell in cells)
+
+
 def given_cells(notebook: dict) -> dict[str, str]:
     """The kind of each cell that nbgrader knows, by its name: what is given, answered, checked and graded."""
     cells = {}
     for cell in notebook["cells"]:
-        about = cell.get("metadata", {}).get("nbgrader", {})
-        if about:
+        if about := nbgrader_data(cell):
             cells[about.get("grade_id", "")] = cell["cell_type"]
     return cells
 
 
 def redefined(notebook: dict, master: dict) -> list[str]:
     """The functions of checks and hidden tests that a cell of the student defines anew."""
-    theirs = {name for cell in master["cells"] for name in CHECK.findall("".join(cell["source"]))}
-    made = []
-    for cell in notebook["cells"]:
-        if (
-            not cell.get("metadata", {}).get("nbgrader", {}).get("locked")
-        ):  # nbgrader restores those
-            made += DEFINED.findall("".join(cell.get("source", "")))
-    return [name for name in dict.fromkeys(made) if name in theirs]
+    theirs = set(CHECK.findall(sources(master["cells"])))
+    # nbgrader restores the locked ones
+    own = [cell for cell in notebook["cells"] if not nbgrader_data(cell).get("locked")]
+    return [name for name in dict.fromkeys(DEFINED.findall(sources(own))) if name in theirs]
 
 
 def minutes(notebook: dict) -> int | None:
     """What a student wrote behind "Minutes:", in the last cell of every assignment."""
-    texts = ["".join(cell.get("source", "")) for cell in notebook["cells"]]
-    said = re.findall(r"^Minutes: *(\d{1,4})\b", "\n".join(texts), re.MULTILINE)
+    said = re.findall(r"^Minutes: *(\d{1,4})\b", sources(notebook["cells"]), re.MULTILINE)
     return int(said[-1]) if said else None
 
 
-def check(path: Path, master: Path) -> dict:
-    """Read a submission, and refuse one that is not as it was handed out.
+def check(path: Path, master: Path) -> int | None:
+    """Refuse a submission that is not as it was handed out; the minutes that another says it took.
 
     Raises:
         NotGradedError: it is no notebook, cells of the assignment are missing or changed, or it defines a check anew.
@@ -88,7 +93,8 @@ def check(path: Path, master: Path) -> dict:
     wanted = given_cells(original)
     try:
         submission = json.loads(path.read_text(encoding="utf-8"))
-        found = given_cells(submission)
+        found, anew = given_cells(submission), redefined(submission, original)
+        said = minutes(submission)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotGradedError("unreadable", f"this is not a notebook: {error}") from None
     if missing := [name for name in wanted if name not in found]:
@@ -100,11 +106,11 @@ def check(path: Path, master: Path) -> dict:
     if changed := [name for name, kind in wanted.items() if found[name] != kind]:
         names = ", ".join(changed)
         raise NotGradedError("damaged", f"cells changed between code and text: {names}")
-    if names := redefined(submission, original):
+    if anew:
         raise NotGradedError(
-            "damaged", f"a cell defines {', '.join(names)} in the place of the given"
+            "damaged", f"a cell defines {', '.join(anew)} in the place of the given"
         )
-    return submission
+    return said
 
 
 def grade(student: str, name: str, path: Path, template: Path, feedback: Path) -> Result:
@@ -112,7 +118,7 @@ def grade(student: str, name: str, path: Path, template: Path, feedback: Path) -
     result = Result(student, name)
     feedback.unlink(missing_ok=True)  # of an earlier version
     try:
-        result.minutes = minutes(check(path, MASTERS[name]))
+        result.minutes = check(path, MASTERS[name])
         with tempfile.TemporaryDirectory() as made:
             course = Path(made) / "course"
             shutil.copytree(template, course)
@@ -162,7 +168,7 @@ def look_at_outputs(result: Result, path: Path) -> None:
     """Say what was interrupted or cut, which the marks alone would not tell."""
     late, long = {}, {}  # names of cells, each once
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        name = cell["metadata"].get("nbgrader", {}).get("grade_id", "a cell without a name")
+        name = nbgrader_data(cell).get("grade_id", "a cell without a name")
         for output in cell.get("outputs", []):
             if output.get("ename") in ("CellTimeoutError", "KeyboardInterrupt"):
                 late[name] = True

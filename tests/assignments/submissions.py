@@ -75,4 +75,5 @@ def broken_submissions() -> dict[str, str]:
     texts["lost-a-check"] = json.dumps(without_the_first_check(master))
     own = master["cells"][-1] | {"source": "def check_outputs(*arguments, seed):\n    pass", "cell_type": "code"}
     texts["replaces-a-check"] = json.dumps(master | {"cells": [*master["cells"], own]})
+    texts["has-a-cell-without-text"] = json.dumps(master | {"cells": [*master["cells"], own | {"source": None}]})
     return texts | {"is-no-notebook": "%PDF-1.7"}
